@@ -1,0 +1,126 @@
+"""Every stage's shell: arguments, params, one writer, fixed threads, run, metrics.json, and the record.
+
+A stage hands over its `run`; what `run` asks for by keyword is what its command line takes (see `stage_main`).
+"""
+
+import argparse
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.lib.artifacts import write_json
+from stages.lib.config import PARAMS_FILE, Section, load_section, load_view, read_params
+from stages.lib.errors import AssayError
+from stages.lib.journal import Journal, start_sender, tracking_is_on
+from stages.lib.lock import die_with_parent, only_one
+from stages.lib.provenance import inputs_of_running, running_stage_name
+from stages.lib.state import state_folder
+from stages.lib.threads import pin_threads
+
+Metrics = Mapping[str, Any]
+
+INTERRUPTED = 130
+"""Exit code of a program ended by Ctrl-C (128 + SIGINT)."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may know of its own execution: name, key, a folder for checkpoints, and its journal."""
+
+    stage: str
+    key: str
+    checkpoints: Path
+    journal: Journal
+
+
+def stage_main(doc: str | None, model: type[Section], run: Callable[..., Metrics]) -> None:
+    """Run a stage as a program and exit.
+
+    `run(params, *, ...)` takes `params` of `model`, and by keyword any of: Path and int (options of the command
+    line, `out` among them), a Section subclass (its keys, read from the section of the parameter's name), and
+    a Context. It returns what goes to `out`/metrics.json.
+    """
+    module = Path(sys.argv[0]).stem
+    try:
+        sys.exit(_main(module, doc or "", model, run))
+    except AssayError as error:
+        print(f"\n{module}: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(f"\n{module}: interrupted; `make repro` goes on from here", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
+
+
+def _main(module: str, doc: str, model: type[Section], run: Callable[..., Metrics]) -> int:
+    wanted = _keywords(run)
+    options = vars(_parser(module, doc, wanted).parse_args())
+    die_with_parent()
+    pin_threads()
+    params_file: Path = options.pop("params")
+    arguments = options | _views(wanted, params_file)
+    out: Path = options["out"]
+    with only_one(state_folder() / "locks" / f"{out.as_posix().replace('/', '-')}.lock", str(out)):
+        params = load_section(model, module, params_file)
+        with _recorded(module, read_params(params_file), out) as context:
+            arguments |= {name: context for name, kind in wanted.items() if kind is Context}
+            out.mkdir(parents=True, exist_ok=True)
+            metrics = run(params, **arguments)
+            write_json(out / "metrics.json", metrics)
+            outputs = sorted(path for path in out.iterdir() if path.is_file())
+            context.journal.finish(flat_numbers(metrics), outputs)
+    return 0
+
+
+def _keywords(run: Callable[..., Metrics]) -> dict[str, type]:
+    hints = typing.get_type_hints(run)
+    parameters = inspect.signature(run).parameters.values()
+    return {item.name: hints[item.name] for item in parameters if item.kind is item.KEYWORD_ONLY}
+
+
+def _parser(module: str, doc: str, wanted: Mapping[str, type]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{module}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--params", type=Path, default=PARAMS_FILE, help="params file (default: params.yaml)")
+    for name, kind in wanted.items():
+        if kind in (Path, int):
+            parser.add_argument(f"--{name.replace('_', '-')}", type=kind, required=True, dest=name)
+    return parser
+
+
+def _views(wanted: Mapping[str, type], params_file: Path) -> dict[str, Any]:
+    sections = {name: kind for name, kind in wanted.items() if issubclass(kind, Section)}
+    return {name: load_view(kind, name, params_file) for name, kind in sections.items()}
+
+
+@contextmanager
+def _recorded(module: str, params: Mapping[str, Any], out: Path) -> Iterator[Context]:
+    """Give the context, and see to it that the journal ends with what happened."""
+    inputs = inputs_of_running(module, params)
+    stage = running_stage_name(module)
+    journal = Journal.start(stage, inputs)
+    if tracking_is_on():
+        start_sender()
+    try:
+        yield Context(stage, inputs.key(), state_folder() / "checkpoints" / stage / inputs.key(), journal)
+    except BaseException as error:
+        journal.fail(f"{type(error).__name__}: {error}")
+        raise
+
+
+def flat_numbers(metrics: Metrics, prefix: str = "") -> dict[str, float]:
+    """Flatten nested metrics to `a/b` names; what is no number is left out."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            flat |= flat_numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            flat[f"{prefix}{name}"] = float(value)
+    return flat

@@ -1,0 +1,133 @@
+"""Params: strict, frozen models without defaults, and errors that name section, key and the nearest valid key.
+
+Defaults live in `params.yaml` alone. A model says type and range; whoever reads the error must be able to mend
+the file without opening code.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stages.lib.errors import InputError
+from stages.lib.yaml_file import read_yaml
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Section(BaseModel):
+    """One section of params.yaml: unknown keys, other types, infinities and missing keys are refused."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load_section(model: type[S], section: str, path: Path = PARAMS_FILE) -> S:
+    """Read one whole section; InputError lists every fault in it."""
+    parsed, faults = parse_section(model, section, read_params(path))
+    return _unless(faults, parsed, path)
+
+
+def load_view(model: type[S], section: str, path: Path = PARAMS_FILE) -> S:
+    """Read only `model`'s keys of a section that another stage owns."""
+    values = _section_values(section, read_params(path))
+    view = {key: values[key] for key in model.model_fields if key in values}
+    parsed, faults = parse_section(model, section, {section: view})
+    return _unless(faults, parsed, path)
+
+
+def _unless(faults: list[str], parsed: S | None, path: Path) -> S:
+    if parsed is None:
+        raise InputError(f"{path} has {len(faults)} fault(s):\n" + "\n".join(faults))
+    return parsed
+
+
+def read_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Read the file as plain values, sections by name."""
+    raw = read_yaml(path)
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise InputError(f"{path}: expected sections such as 'train:', found {type(raw).__name__}")
+    return raw
+
+
+def _section_values(section: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    values = raw.get(section)
+    return values if isinstance(values, dict) else {}
+
+
+def parse_section(
+    model: type[S], section: str, raw: Mapping[str, Any]
+) -> tuple[S, list[str]] | tuple[None, list[str]]:
+    """Return the section and no faults, or None and one line per fault."""
+    if section not in raw:
+        return None, [f"  {section}: the section is missing"]
+    if not isinstance(raw[section], dict):
+        return None, [f"  {section}: expected keys and values, received {_shown(raw[section])}"]
+    try:
+        # JSON mode: strict about types, yet a YAML list may fill a tuple and text a Literal.
+        return model.model_validate_json(json.dumps(raw[section], default=str)), []
+    except ValidationError as error:
+        return None, [_fault(model, section, detail) for detail in error.errors(include_url=False)]
+
+
+def _fault(model: type[Section], section: str, detail: Any) -> str:
+    key = ".".join(str(part) for part in (section, *detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return f"  {key}: unknown key{nearest(str(detail['loc'][-1]), _names(model, detail['loc']))}"
+    if detail["type"] == "missing":
+        return f"  {key}: the key is missing"
+    received = _shown(detail["input"])
+    return f"  {key}: {_plain(detail)}; received {received}{_yaml_hint(detail)}"
+
+
+def _names(model: type[Section], loc: tuple[int | str, ...]) -> list[str]:
+    """Return the valid keys beside the last part of `loc`, following nested sections."""
+    for part in loc[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def nearest(word: str, valid: list[str]) -> str:
+    """Return a clause that names the closest valid word, or all of them where none is close."""
+    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; valid here: {', '.join(sorted(valid)) or 'nothing'}"
+
+
+def _plain(detail: Any) -> str:
+    return str(detail["msg"]).removeprefix("Input ")
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    return f"{shown} ({type(value).__name__})"
+
+
+def _yaml_hint(detail: Any) -> str:
+    value = detail["input"]
+    if not (isinstance(value, str) and detail["type"] in {"float_type", "int_type"}):
+        return ""
+    return f": YAML reads this as text; as a number write {_as_number(value)}"
+
+
+def _as_number(text: str) -> str:
+    try:
+        number = float(text)
+    except ValueError:
+        return "plain digits"
+    if number.is_integer() and abs(number) < 1e6:
+        return f"{int(number)}"
+    shown = repr(number)
+    return shown if "." in shown else shown.replace("e", ".0e")
