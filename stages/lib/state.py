@@ -1,6 +1,8 @@
 """The one folder that is neither input nor output: checkpoints, caches, locks, and records not yet sent.
 
 Git and DVC ignore it; it can be deleted at any time at the cost of work done again. `ASSAY_STATE` moves it.
+An experiment that DVC runs in a temporary copy (`dvc exp run --temp`) uses the folder of the repository it came
+from, so that its records and checkpoints outlive the copy.
 """
 
 import os
@@ -10,5 +12,6 @@ DEFAULT = ".assay"
 
 
 def state_folder() -> Path:
-    """Return the state folder: `ASSAY_STATE`, or `.assay` under the current folder."""
-    return Path(os.environ.get("ASSAY_STATE") or DEFAULT).absolute()
+    """Return the state folder: `ASSAY_STATE`, or `.assay` in the repository's root."""
+    chosen = os.environ.get("ASSAY_STATE")
+    return Path(chosen or Path(os.environ.get("DVC_ROOT") or ".") / DEFAULT).absolute()

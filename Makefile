@@ -1,0 +1,46 @@
+# Two commands on a fresh machine with Python >= 3.11, git and make: `make repro` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Compile bytecode once: without it every stage pays its imports twice.
+unexport PYTHONDONTWRITEBYTECODE
+unexport PYTHONPATH
+unexport VIRTUAL_ENV
+
+.PHONY: repro test test-slow lint bench mlflow lock clean help
+
+help: ## Show the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+repro: $(READY) ## Run the chain (only what changed) and show the results
+	@assay repro
+
+test: $(READY) lint ## Lint, type-check and test
+	pytest
+
+test-slow: $(READY) ## The long tests: whole chains on digits, more kills, real data where it is present
+	pytest -m slow
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+
+mlflow: $(READY) ## Open the tracked runs in a browser
+	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+lock: $(READY) ## Resolve requirements.lock anew from pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --upgrade --group dev pyproject.toml --output-file requirements.lock
+
+clean: ## Remove the environment, caches and outputs (not data/raw)
+	rm -rf $(VENV) .assay .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): requirements.lock bootstrap.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=…")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
+	$(VENV)/bin/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --offline --editable .
+	@touch $(READY)

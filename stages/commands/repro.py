@@ -1,0 +1,48 @@
+"""Run the chain as a person wants it: check first, then `dvc repro`, then send records and show the results."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from stages.commands.check import check
+from stages.commands.summary import summary
+from stages.commands.sync import sync
+from stages.lib.config import read_params
+from stages.lib.errors import EnvironmentFault
+from stages.lib.journal import tracking_is_on
+from stages.lib.mirror import configure
+from stages.lib.progress import say
+from stages.lib.state import state_folder
+
+TRAIN = Path("data/train")
+
+
+def repro(dvc_arguments: Sequence[str] = ()) -> int:
+    """Return DVC's exit code; the summary is printed only after a chain that ended well."""
+    check()
+    remove_stale_seeds(TRAIN, read_params()["train"]["seeds"])
+    dvc = shutil.which("dvc")
+    if dvc is None:
+        raise EnvironmentFault("dvc is not on PATH: run `make repro`, or `. .venv/bin/activate` first")
+    code = subprocess.run([dvc, "repro", *dvc_arguments], check=False).returncode
+    remaining = sync() if tracking_is_on() else 0
+    if remaining:
+        say(f"the tracker has not taken {remaining} record(s) yet: they are kept; `assay sync` sends them")
+    if code == 0:
+        summary(Path("data/evaluate"))
+        say(f"runs     mlflow ui --backend-store-uri {configure(state_folder().parent)}")
+    return code
+
+
+def remove_stale_seeds(train: Path, seeds: Sequence[int]) -> None:
+    """Remove networks of seeds that params no longer name, so that `data/train` holds what the chain uses.
+
+    DVC forgets a matrix item that left the list, but leaves its files in place, and later stages depend on the
+    folder as a whole. Its cache keeps the contents.
+    """
+    wanted = {f"seed{seed}" for seed in seeds}
+    for folder in sorted(train.glob("seed*")):
+        if folder.name not in wanted:
+            say(f"{folder} is not in train.seeds: removed from the workspace")
+            shutil.rmtree(folder)
