@@ -43,6 +43,14 @@ def summary() -> None:
 
 
 @app.command()
+def runs() -> None:
+    """List the stages in dvc.lock with their keys and the MLflow runs that computed them."""
+    from stages.commands.runs import runs
+
+    runs()
+
+
+@app.command()
 def sync(
     wait: Annotated[float, typer.Option(help="Seconds to wait for the tracker at most.")] = 60.0,
 ) -> None:

@@ -72,11 +72,17 @@ class Journal:
             return
         for path in outputs:
             self._copy(path)
-        self._append("end", {"status": "FINISHED", "values": dict(values)})
+        self._end({"status": "FINISHED", "values": dict(values)})
 
     def fail(self, reason: str) -> None:
         """Record that the stage stopped, and why."""
-        self._append("end", {"status": "FAILED", "reason": reason})
+        self._end({"status": "FAILED", "reason": reason})
+
+    def _end(self, content: Mapping[str, Any]) -> None:
+        self._append("end", content)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _append(self, event: str, content: Mapping[str, Any]) -> None:
         if self._file is None:

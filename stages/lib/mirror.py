@@ -50,13 +50,17 @@ class Mirror:
     @classmethod
     def open(cls, root: Path) -> "Mirror":
         """Connect, and make the experiment on first use."""
-        configure(root)
+        local = configure(root).startswith("sqlite:")
         from mlflow import MlflowClient
 
         client = MlflowClient()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
         found = client.get_experiment_by_name(name)
-        return cls(client, found.experiment_id if found else client.create_experiment(name))
+        if found:
+            return cls(client, found.experiment_id)
+        # A server knows where its artifacts go; beside a local file they go into a folder of their own.
+        place = (root / "mlartifacts").as_uri() if local else None
+        return cls(client, client.create_experiment(name, place))
 
     def send(self, folder: Path) -> bool:
         """Send what is new in one journal; True when it has ended and everything is sent."""
@@ -79,7 +83,7 @@ class Mirror:
     def _run_of(self, start: Mapping[str, Any]) -> str:
         """Find the unfinished run of this stage key, or create one under the pipeline's parent."""
         stage, key = start["stage"], start["stage_key"]
-        unfinished = [run for run in self._find(stage, key) if run.info.status != "FINISHED"]
+        unfinished = [run for run in self.find(stage, key) if run.info.status != "FINISHED"]
         if unfinished:
             run_id = str(unfinished[0].info.run_id)
             self.client.update_run(run_id, "RUNNING")
@@ -92,7 +96,7 @@ class Mirror:
     def _parent(self, start: Mapping[str, Any]) -> str:
         key = (PARENT_STAGE, start["pipeline_key"])
         if key not in self.known:
-            found = self._find(*key)
+            found = self.find(*key)
             self.known[key] = str(found[0].info.run_id) if found else self._create_parent(start)
         return self.known[key]
 
@@ -104,7 +108,8 @@ class Mirror:
         self.client.set_terminated(run.info.run_id, "FINISHED")
         return str(run.info.run_id)
 
-    def _find(self, stage: str, key: str) -> list[Any]:
+    def find(self, stage: str, key: str) -> list[Any]:
+        """Return the runs of one stage key, newest first."""
         where = f"tags.`assay.stage` = '{stage}' and tags.`assay.stage_key` = '{key}'"
         return list(self.client.search_runs([self.experiment_id], where))
 

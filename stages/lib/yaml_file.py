@@ -40,10 +40,11 @@ def _strict_bool(loader: Any, node: yaml.ScalarNode) -> bool:
 
 
 def _strict_map(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [key.value for key, _ in node.value]
-    twice = next((key for key, _ in node.value if keys.count(key.value) > 1), None)
-    if twice is not None:
-        raise _marked(twice, f"the key '{twice.value}' stands twice")
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if str(key.value) in seen:
+            raise _marked(key, f"the key '{key.value}' stands twice")
+        seen.add(str(key.value))
     mapping: dict[Any, Any] = loader.construct_mapping(node, deep=True)
     return mapping
 
