@@ -2,8 +2,8 @@
 
 A pure function of bytes. Rules, the same for every image:
 - Only JPEG, PNG, BMP, TIFF, WebP and GIF are opened; the header's size is judged before any pixel is decoded.
-- Both Pillow's `verify` (PNG checksums) and a full `load` must pass: half a JPEG passes the first, a PNG
-  without its end passes the second.
+- Pillow's `verify` (PNG checksums) and a full `load` must both pass, and the file's own end must be there:
+  half a JPEG passes the first, a PNG without its end the second.
 - Grey stays grey. 16-bit grey is divided by 257 (65535 → 255). CMYK is R = (255 − C)(255 − K) / 255, likewise
   G and B, without colour management; JPEGs with Adobe's marker hold it inverted, those without do not.
 - Transparency is laid on the background colour. Of several frames the first is taken. EXIF orientation is
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stages.lib.ending import is_cut
 from stages.lib.refusal import RefusalError
 from stages.lib.signature import ALLOWED, allowed_format, refuse_unknown
 
@@ -97,8 +98,10 @@ def _decode(data: bytes, limits: Limits, background: tuple[int, int, int]) -> De
     with _open(data) as image:
         _check_header(image, limits)
         _check_metadata(image)
+        file_format = _format(image)
         image.verify()
-    _check_end(data)
+    if is_cut(data, file_format):
+        raise _truncated(f"the end of the {file_format} is missing")
     with _open(data) as image:
         findings = ["multi_frame"] if getattr(image, "is_animated", False) else []
         mode = image.mode
@@ -109,7 +112,7 @@ def _decode(data: bytes, limits: Limits, background: tuple[int, int, int]) -> De
             findings.append("transparency")
         pixels = _to_pixels(image, background)
         orientation = _orientation(image, findings)
-        return Decoded(upright(pixels, orientation), mode, _format(image), tuple(findings))
+        return Decoded(upright(pixels, orientation), mode, file_format, tuple(findings))
 
 
 def _open(data: bytes) -> "Image.Image":
@@ -144,12 +147,6 @@ def _check_metadata(image: "Image.Image") -> None:
         raise _metadata_too_large(f"{size} bytes beside the pixels")
 
 
-def _check_end(data: bytes) -> None:
-    """Refuse a PNG whose end is cut inside its last chunk: neither `verify` nor `load` reads that far."""
-    if allowed_format(data) == "PNG" and b"\0\0\0\0IEND\xaeB`\x82" not in data:
-        raise _truncated("the PNG's end is missing")
-
-
 def _truncated(detail: str) -> RefusalError:
     return RefusalError("truncated", f"{detail}: copy or download the file again")
 
@@ -170,15 +167,11 @@ def _explain(data: bytes, error: Exception, warned: Sequence[warnings.WarningMes
     announced = allowed_format(data)
     if announced is None:
         return refuse_unknown(data)
-    if "runcated" in said or isinstance(error, EOFError) or _riff_is_short(data):
+    if "runcated" in said or isinstance(error, EOFError) or is_cut(data, announced):
         return _truncated(f"{announced} data end early")
     if isinstance(error, UnidentifiedImageError):
-        said = f"it begins as {announced} but its header cannot be read"
+        said = f"it begins as {announced} but its header or pixel layout cannot be read"
     return RefusalError("corrupt", f"{said}: open it in an image program and save it again, or remove it")
-
-
-def _riff_is_short(data: bytes) -> bool:
-    return data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
 def _to_pixels(image: "Image.Image", background: tuple[int, int, int]) -> np.ndarray:
