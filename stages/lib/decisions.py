@@ -1,0 +1,117 @@
+"""Decisions of people about single samples: data/review/decisions.csv, read strictly, all faults at once."""
+
+import csv
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.lib.artifacts import read_csv
+from stages.lib.errors import InputError
+
+COLUMNS = ("sample_id", "decision", "label", "who", "when", "note")
+DECISIONS = ("keep", "drop", "relabel", "neutral")
+SHOWN = 50
+"""More faults than this are counted, not listed: a screenful is enough to see what went wrong."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One row of decisions.csv; row is its line number, by which decisions are ordered."""
+
+    row: int
+    sample_id: str
+    decision: str
+    label: str | None
+    who: str
+    when: str
+    note: str
+
+
+def read_decisions(review: Path, given: Mapping[str, str | None], classes: Collection[str]) -> list[Decision]:
+    """Return the decisions in row order, none where the file is absent.
+
+    `given` maps each sample_id to its label in the manifest; `classes` are the labels a person may choose.
+    InputError lists every faulty row.
+    """
+    path = review / "decisions.csv"
+    if not path.exists():
+        return []
+    decisions = _read(path)
+    faults = [
+        f"row {decision.row}: {fault}"
+        for decision in decisions
+        if (fault := _fault(decision, given, classes))
+    ]
+    _refuse(path, faults)
+    return decisions
+
+
+def _refuse(path: Path, faults: list[str]) -> None:
+    if faults:
+        more = [f"… and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        raise InputError(f"{path}: {len(faults)} fault(s):\n  " + "\n  ".join(faults[:SHOWN] + more))
+
+
+def _read(path: Path) -> list[Decision]:
+    try:
+        lines = _check_shape(path)
+        rows = read_csv(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({error}): save it as 'CSV UTF-8'") from error
+    return [_decision(line, row) for line, row in zip(lines, rows, strict=True)]
+
+
+def _check_shape(path: Path) -> list[int]:
+    """Return the line on which each row ends; InputError on missing columns and on rows of another length."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        header = next(reader, [])
+        rows = [(reader.line_num, row) for row in reader if row]
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise InputError(f"{path}: column(s) missing: {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    faults = [
+        f"row {line}: {len(row)} cells where the header has {len(header)}; quote cells that contain commas"
+        for line, row in rows
+        if len(row) != len(header)
+    ]
+    _refuse(path, faults)
+    return [line for line, _ in rows]
+
+
+def _decision(line: int, row: Mapping[str, str]) -> Decision:
+    # Spreadsheets put a byte order mark before the first column's name.
+    cell = {name.removeprefix("\ufeff"): value for name, value in row.items()}
+    return Decision(
+        row=line,
+        sample_id=cell["sample_id"],
+        decision=cell["decision"].strip().casefold(),
+        label=cell["label"] or None,
+        who=cell["who"],
+        when=cell["when"],
+        note=cell["note"],
+    )
+
+
+def _fault(decision: Decision, given: Mapping[str, str | None], classes: Collection[str]) -> str:
+    if decision.sample_id not in given:
+        return f"unknown sample_id {decision.sample_id!r}"
+    if decision.decision not in DECISIONS:
+        return f"unknown decision {decision.decision!r}; known: {', '.join(DECISIONS)}"
+    label, was = decision.label, given[decision.sample_id]
+    if decision.decision == "relabel":
+        return _label_fault(label, classes)
+    if label is not None and label != was:
+        return f"{decision.decision!r} with label {label!r}, but it is {was!r}: leave it empty, or relabel"
+    if decision.decision == "keep" and was is not None and was not in classes:
+        return f"'keep', but its label {was!r} is one of curate.neutral_labels: say relabel or neutral"
+    return ""
+
+
+def _label_fault(label: str | None, classes: Collection[str]) -> str:
+    if label is None:
+        return "'relabel' without a label"
+    if label not in classes:
+        shown = ", ".join(repr(name) for name in sorted(classes)[:20])
+        return f"unknown label {label!r}; known: {shown}{' …' if len(classes) > 20 else ''}"
+    return ""
