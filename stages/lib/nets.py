@@ -1,0 +1,152 @@
+"""Small residual networks for small images, with a classifier's head or a decoder on the same body.
+
+They descend from He et al., Identity Mappings in Deep Residual Networks (arXiv:1603.05027), with two changes
+for small data on a CPU: group normalisation (Wu and He, arXiv:1803.08494), which makes a sample's result
+independent of its batch and leaves no running statistics to save or to freeze, and max pooling between
+stages. The features are averaged by `mean`, because AdaptiveAvgPool2d's backward has no deterministic CUDA
+kernel.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from stages.lib.errors import InputError
+
+GROUP = 8
+"""Channels per normalisation group, and so the unit of every width; also what GPU matrix units like."""
+
+HEAD_STD = 0.01
+"""So small that the first predictions are the class prior, yet not zero, so that gradients reach the body."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What it takes to build a network again: input channels, image side, channels of each stage, classes."""
+
+    channels: int
+    image_size: int
+    widths: tuple[int, ...]
+    n_classes: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, by the names of the params that say it."""
+        if not self.widths or any(width < GROUP or width % GROUP for width in self.widths):
+            raise InputError(f"widths {list(self.widths)}: every width is a positive multiple of {GROUP}")
+        least = 2 ** (len(self.widths) - 1)
+        if self.image_size < least:
+            raise InputError(
+                f"widths has {len(self.widths)} stages, each halving the image, so it needs images of "
+                f"{least} pixels at least; ingest.image_size gives {self.image_size}: list fewer widths"
+            )
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a way around them."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm1 = nn.GroupNorm(outputs // GROUP, outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.GroupNorm(outputs // GROUP, outputs)
+        self.around = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (B, inputs, H, W) to (B, outputs, H, W)."""
+        inner = functional.relu(self.norm1(self.conv1(features)))
+        return functional.relu(self.norm2(self.conv2(inner)) + self.around(features))
+
+
+class Body(nn.Module):
+    """Images to features: one block per width, the image halved before each but the first."""
+
+    def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        self.stem_norm = nn.GroupNorm(widths[0] // GROUP, widths[0])
+        inputs = (widths[0], *widths[:-1])
+        self.blocks = nn.ModuleList(
+            [Block(before, width) for before, width in zip(inputs, widths, strict=True)]
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, H, W) to (B, widths[-1], h, w)."""
+        features = functional.relu(self.stem_norm(self.stem(images)))
+        for position, block in enumerate(self.blocks):
+            features = block(functional.max_pool2d(features, 2) if position else features)
+        return features
+
+
+class Classifier(nn.Module):
+    """Body, mean over places, linear head."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.body = Body(architecture.channels, architecture.widths)
+        self.head = nn.Linear(architecture.widths[-1], architecture.n_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, H, W) normalised images to logits (B, K)."""
+        logits: torch.Tensor = self.head(self.body(images).mean((2, 3)))
+        return logits
+
+
+class Autoencoder(nn.Module):
+    """Body and a light decoder: upsample and convolve back through the body's sizes."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.body = Body(architecture.channels, architecture.widths)
+        outputs = (*reversed(architecture.widths[:-1]), architecture.widths[0])
+        inputs = tuple(reversed(architecture.widths))
+        pairs = zip(inputs, outputs, strict=True)
+        self.decoder = nn.ModuleList([nn.Conv2d(before, after, 3, padding=1) for before, after in pairs])
+        self.paint = nn.Conv2d(architecture.widths[0], architecture.channels, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, H, W) to a reconstruction of the same shape."""
+        features: torch.Tensor = self.body(images)
+        halvings = range(len(self.decoder) - 1, -1, -1)
+        for layer, halving in zip(self.decoder, halvings, strict=True):
+            features = functional.relu(layer(features))
+            size = [side >> max(halving - 1, 0) for side in images.shape[2:]]
+            features = functional.interpolate(features, size=size, mode="nearest")
+        painted: torch.Tensor = self.paint(features)
+        return painted
+
+
+def initialise(network: nn.Module, randomness: torch.Generator) -> None:
+    """Draw every weight: He's normal for convolutions (arXiv:1502.01852), small for the head."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=randomness)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=HEAD_STD, generator=randomness)
+        elif isinstance(module, nn.GroupNorm):
+            nn.init.ones_(module.weight)
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.GroupNorm) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def set_output_bias(network: Classifier, log_prior: torch.Tensor) -> None:
+    """Start from what is known before looking at a picture: the classes' shares, as log prior (K,)."""
+    with torch.no_grad():
+        network.head.bias.copy_(log_prior)
+
+
+def new_classifier(
+    architecture: Architecture, log_prior: torch.Tensor, randomness: torch.Generator
+) -> Classifier:
+    """Build and initialise a classifier that predicts the class prior."""
+    network = Classifier(architecture)
+    initialise(network, randomness)
+    set_output_bias(network, log_prior)
+    return network
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return how many numbers training may change."""
+    return sum(parameter.numel() for parameter in network.parameters())

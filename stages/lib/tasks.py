@@ -1,0 +1,176 @@
+"""What is learned: each task turns a prepared batch into a loss, and the whole val set into figures.
+
+The loop (lib/loop.py) knows none of them: it hands over images (B, C, H, W), augmented and normalised, and
+their positions in the training set, and steps on the loss that comes back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from stages.lib.counters import generator
+from stages.lib.normalise import Normalisation, normalise
+
+CHUNK = 512
+"""Images per forward pass outside training; fixed, because another chunking may round differently."""
+
+
+class Task(Protocol):
+    """One way of learning."""
+
+    def loss(
+        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+    ) -> torch.Tensor:
+        """Return the batch's mean loss (a scalar); `index` (B,) are positions in the training set."""
+        ...
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return figures of the whole val set, never of a smoothed batch; empty when there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """Samples that are looked at but not learned from: images (N, C, H, W) uint8, labels (N,) int64."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    normalisation: Normalisation
+
+    def logits(self, network: nn.Module) -> torch.Tensor:
+        """Return the network's logits (N, K) without augmentation."""
+        return forward(network, self.images, self.normalisation)
+
+
+def forward(network: nn.Module, images: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
+    """Run a network over images (N, C, H, W) uint8 in chunks, in evaluation mode, without gradients."""
+    network.eval()
+    with torch.no_grad():
+        chunks = [
+            network(normalise(chunk.float() / 255, normalisation)) for chunk in torch.split(images, CHUNK)
+        ]
+    return torch.cat(chunks)
+
+
+def as_images(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+    """View pixels (N, H, W, C) uint8 as (N, C, H, W) on the device: channels_last in memory."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
+
+
+def _classification_figures(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    right = int((logits.argmax(1) == labels).sum())
+    loss = functional.cross_entropy(logits, labels, reduction="sum")
+    return {"val_loss": float(loss) / len(labels), "val_top1_accuracy": right / len(labels)}
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Labels as targets: labels (N,) int64 of the training set, loss_weights (K,) per class.
+
+    label_smoothing spreads that share of the target evenly over all classes (Szegedy et al.,
+    arXiv:1512.00567).
+    """
+
+    labels: torch.Tensor
+    loss_weights: torch.Tensor
+    label_smoothing: float
+    val: Held | None
+
+    def loss(
+        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+    ) -> torch.Tensor:
+        """Return the weighted cross-entropy."""
+        del randomness
+        return functional.cross_entropy(
+            network(images), self.labels[index], self.loss_weights, label_smoothing=self.label_smoothing
+        )
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return the plain cross-entropy and accuracy, without weights or smoothing."""
+        return {} if self.val is None else _classification_figures(self.val.logits(network), self.val.labels)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Teachers' beliefs as targets, with the hard label mixed in where there is one (-1: there is none).
+
+    Loss: (1 - hard_weight) T² KL(teachers || student) + hard_weight CE(label), both softened as in Hinton et
+    al. (arXiv:1503.02531; T² keeps the gradient's size when the temperature changes). Teachers see the same
+    augmented view as the student, after Beyer et al., A good teacher is patient and consistent
+    (arXiv:2106.05237).
+    """
+
+    teachers: Sequence[nn.Module]
+    labels: torch.Tensor
+    temperature: float
+    hard_weight: float
+    val: Held | None
+
+    def soft_targets(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the mean of the teachers' probabilities (B, K) at the temperature."""
+        with torch.no_grad():
+            beliefs = [functional.softmax(teacher(images) / self.temperature, 1) for teacher in self.teachers]
+        return torch.stack(beliefs).mean(0)
+
+    def loss(
+        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+    ) -> torch.Tensor:
+        """Return the mixed loss; a batch without any label has the soft part alone."""
+        del randomness
+        logits = network(images)
+        log_probs = functional.log_softmax(logits / self.temperature, 1)
+        soft = functional.kl_div(log_probs, self.soft_targets(images), reduction="batchmean")
+        labels = self.labels[index]
+        hard = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / max(
+            len(labels), 1
+        )
+        return (1 - self.hard_weight) * self.temperature**2 * soft + self.hard_weight * hard
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return the student's cross-entropy and accuracy against the true labels."""
+        return {} if self.val is None else _classification_figures(self.val.logits(network), self.val.labels)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Clean images from noisy ones: Vincent et al., Stacked Denoising Autoencoders (JMLR 11, 2010).
+
+    noise_std is in units of the normalised images' deviation; mask_share of the pixels is set to the mean.
+    """
+
+    noise_std: float
+    mask_share: float
+    val_images: torch.Tensor
+    normalisation: Normalisation
+
+    def corrupt(self, images: torch.Tensor, randomness: torch.Generator) -> torch.Tensor:
+        """Return noisy images with holes."""
+        noise = torch.empty_like(images).normal_(0, self.noise_std, generator=randomness)
+        holes = torch.empty_like(images[:, :1]).uniform_(generator=randomness) < self.mask_share
+        return (images + noise).masked_fill(holes, 0.0)
+
+    def loss(
+        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+    ) -> torch.Tensor:
+        """Return the mean squared error per number; 1 is what painting the mean would cost."""
+        del index
+        return functional.mse_loss(network(self.corrupt(images, randomness)), images)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Return the error on the val images under the same noise at every epoch."""
+        if not len(self.val_images):
+            return {}
+        network.eval()
+        randomness = generator(self.val_images.device, "reconstruction-val")
+        total = 0.0
+        with torch.no_grad():
+            for chunk in torch.split(self.val_images, CHUNK):
+                images = normalise(chunk.float() / 255, self.normalisation)
+                painted = network(self.corrupt(images, randomness))
+                total += float(functional.mse_loss(painted, images)) * len(chunk)
+        return {"val_loss": total / len(self.val_images)}

@@ -1,0 +1,56 @@
+"""From the joined data set to tensors on the device: what is learned from, and what is only looked at."""
+
+import numpy as np
+import torch
+
+from stages.lib.class_plan import ClassPlan
+from stages.lib.dataset import Dataset
+from stages.lib.errors import InputError
+from stages.lib.loop import TrainingSet
+from stages.lib.nets import Architecture
+from stages.lib.normalise import Normalisation
+from stages.lib.tasks import Held, as_images
+
+
+def architecture_for(dataset: Dataset, widths: tuple[int, ...]) -> Architecture:
+    """Return the network of these widths for this data set's images and classes."""
+    _, size, _, channels = dataset.pixels.shape
+    return Architecture(channels, size, widths, len(dataset.classes))
+
+
+def training_set(
+    dataset: Dataset,
+    positions: np.ndarray,
+    normalisation: Normalisation,
+    device: torch.device,
+    plan: ClassPlan | None = None,
+) -> TrainingSet:
+    """Put the samples at `positions` (M,) on the device; with a plan that resamples, weighted by class."""
+    if not len(positions):
+        raise InputError("the train split has no images: see data/split/splits.csv and the split section")
+    sampling = None
+    if plan is not None and plan.resamples:
+        sampling = torch.from_numpy(plan.sampling[dataset.labels[positions]])
+    ids = tuple(dataset.sample_ids[position] for position in positions)
+    return TrainingSet(as_images(dataset.pixels[positions], device), ids, normalisation, sampling)
+
+
+def labels_of(dataset: Dataset, positions: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return the labels (M,) int64 on the device; -1 where a sample has none."""
+    return torch.from_numpy(dataset.labels[positions]).to(device)
+
+
+def held_out(
+    dataset: Dataset, positions: np.ndarray, normalisation: Normalisation, device: torch.device
+) -> Held | None:
+    """Return samples to look at after each epoch, or None where there are none."""
+    if not len(positions):
+        return None
+    images = as_images(dataset.pixels[positions], device)
+    return Held(images, labels_of(dataset, positions, device), normalisation)
+
+
+def log_prior(dataset: Dataset, positions: np.ndarray, plan: ClassPlan, device: torch.device) -> torch.Tensor:
+    """Return the log of the class shares (K,) float32 that training on `positions` with this plan sees."""
+    prior = plan.prior(dataset.labels[positions])
+    return torch.from_numpy(np.log(prior)).float().to(device)

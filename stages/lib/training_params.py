@@ -1,0 +1,51 @@
+"""Keys that several training stages have in common, with their ranges; the values stand in params.yaml."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from stages.lib.config import Section
+
+if TYPE_CHECKING:
+    from stages.lib.augment import Augmentation
+
+
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("every seed once: two networks of one seed are the same network")
+    return seeds
+
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_different)]
+Widths = Annotated[
+    tuple[Annotated[int, Field(ge=8, le=2048, multiple_of=8)], ...], Field(min_length=1, max_length=8)
+]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class SteppingParams(Section):
+    """How the optimiser steps."""
+
+    batch_size: int = Field(ge=1, le=65_536)
+    learning_rate: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0, le=10)
+    warmup_fraction: float = Field(gt=0, lt=1)
+    ema_decay: float = Field(ge=0, lt=1)
+
+
+class AugmentationParams(Section):
+    """How far an image may be changed without changing its class."""
+
+    rotation_degrees: float = Field(ge=0, le=180)
+    shift: float = Field(ge=0, le=0.5)
+    zoom: float = Field(ge=0, le=1)
+    shear: float = Field(ge=0, le=1)
+    flip: bool
+    padding: Literal["zeros", "border", "reflection"]
+
+    def augmentation(self) -> "Augmentation":
+        """Return these keys as the value that lib/augment.py takes."""
+        from stages.lib.augment import Augmentation
+
+        return Augmentation(self.rotation_degrees, self.shift, self.zoom, self.shear, self.flip, self.padding)

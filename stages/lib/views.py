@@ -1,0 +1,50 @@
+"""Test-time augmentation as a listed set of weighted views, after KellerJordan/cifar10-airbench's `infer`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from stages.lib.normalise import Normalisation, normalise
+from stages.lib.tasks import CHUNK
+
+
+@dataclass(frozen=True)
+class View:
+    """Move the picture x pixels right and y down (edges repeat), mirror it or not; weight in the mean."""
+
+    x: int
+    y: int
+    flip: bool
+    weight: float
+
+
+PLAIN = (View(0, 0, False, 1.0),)
+"""The picture as it is."""
+
+
+def see(images: torch.Tensor, view: View) -> torch.Tensor:
+    """Return images (B, C, H, W) float as the view shows them."""
+    height, width = images.shape[2:]
+    reach_x, reach_y = abs(view.x), abs(view.y)
+    padded = functional.pad(images, (reach_x, reach_x, reach_y, reach_y), mode="replicate")
+    top, left = reach_y - view.y, reach_x - view.x
+    moved = padded[:, :, top : top + height, left : left + width]
+    return moved.flip(3) if view.flip else moved
+
+
+def class_probs(
+    network: nn.Module, images: torch.Tensor, normalisation: Normalisation, views: Sequence[View]
+) -> torch.Tensor:
+    """Return pred_probs (N, K): the views' weighted mean of probabilities, for images (N, C, H, W) uint8."""
+    network.eval()
+    total = sum(view.weight for view in views)
+    chunks = []
+    with torch.no_grad():
+        for chunk in torch.split(images, CHUNK):
+            ready = normalise(chunk.float() / 255, normalisation)
+            parts = [view.weight / total * functional.softmax(network(see(ready, view)), 1) for view in views]
+            chunks.append(torch.stack(parts).sum(0))
+    return torch.cat(chunks)

@@ -1,0 +1,144 @@
+"""Pretrain: learn features from every image that is not test, without labels.
+
+A denoising autoencoder (Vincent et al., Stacked Denoising Autoencoders, JMLR 11, 2010) repaints images from
+noisy ones with holes; its body is what `train` starts from. It sees train, val, neutral and unlabelled
+images, never test. The normalisation comes from the train split alone and travels with the weights.
+
+Reads ingest, curate and split; writes encoder.safetensors and history.csv.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from stages.lib.artifacts import read_json
+from stages.lib.cli import Context, stage_main
+from stages.lib.dataset import Dataset, load_dataset
+from stages.lib.errors import InputError
+from stages.lib.history import last_figures, report_to, write_history
+from stages.lib.normalise import fit_normalisation
+from stages.lib.training_params import AugmentationParams, Epochs, Seed, SteppingParams, Widths
+
+if TYPE_CHECKING:
+    from stages.lib.checkpoint import CheckpointStore
+    from stages.lib.loop import LoopState, Recipe, Report
+    from stages.lib.nets import Architecture
+    from stages.lib.normalise import Normalisation
+
+SEEN = ("train", "val", "neutral", "unlabelled")
+"""The splits whose images may be learned from without their labels; never test."""
+
+ENCODER = "encoder.safetensors"
+
+
+class Params(SteppingParams):
+    """Section `pretrain`."""
+
+    seed: Seed
+    epochs: Epochs
+    noise_std: float = Field(ge=0, le=10)
+    mask_share: float = Field(ge=0, lt=1)
+
+
+class TrainView(AugmentationParams):
+    """What pretraining shares with `train`: the body it is made for, and the augmentation."""
+
+    widths: Widths
+
+
+def recipe_of(params: Params, train: TrainView) -> "Recipe":
+    """Return one phase over the whole network."""
+    from stages.lib.loop import Phase, Recipe
+
+    return Recipe(
+        phases=(Phase("reconstruct", params.epochs, body_rate=1.0),),
+        batch_size=params.batch_size,
+        learning_rate=params.learning_rate,
+        weight_decay=params.weight_decay,
+        warmup_fraction=params.warmup_fraction,
+        ema_decay=params.ema_decay,
+        augmentation=train.augmentation(),
+        seed=params.seed,
+    )
+
+
+def fit_autoencoder(
+    dataset: Dataset,
+    normalisation: "Normalisation",
+    architecture: "Architecture",
+    params: Params,
+    recipe: "Recipe",
+    store: "CheckpointStore | None" = None,
+    report: "Report | None" = None,
+) -> "LoopState":
+    """Train body and decoder on the images of SEEN; val images, under fixed noise, are the yardstick."""
+    from stages.lib.counters import generator
+    from stages.lib.device import torch_device
+    from stages.lib.loop import LoopState, fit
+    from stages.lib.nets import Autoencoder, initialise
+    from stages.lib.tasks import Reconstruction, as_images
+    from stages.lib.training_data import training_set
+
+    device = torch_device()
+    network = Autoencoder(architecture)
+    initialise(network, generator(network.paint.weight.device, "pretrain", params.seed))
+    data = training_set(dataset, dataset.part(*SEEN), normalisation, device)
+    val = as_images(dataset.pixels[dataset.part("val")], device)
+    task = Reconstruction(params.noise_std, params.mask_share, val, normalisation)
+    state = LoopState.start(network.to(device), recipe)
+    return fit(state, task, data, recipe, store=store, report=report, label="pretraining")
+
+
+def require_passed(preflight: Path) -> None:
+    """Stop before time is spent when preflight did not pass."""
+    if not read_json(preflight / "checks.json")["passed"]:
+        raise InputError(
+            f"{preflight}/checks.json: preflight did not pass; mend what it names, then `dvc repro`"
+        )
+
+
+def run(
+    params: Params,
+    *,
+    ingest: Path,
+    curate: Path,
+    split: Path,
+    preflight: Path,
+    out: Path,
+    train: TrainView,
+    context: Context,
+) -> dict[str, Any]:
+    """Train the autoencoder and keep its body."""
+    from stages.lib.checkpoint import CheckpointStore
+    from stages.lib.nets import count_parameters
+    from stages.lib.training_data import architecture_for
+    from stages.lib.weights import Card, save_weights
+
+    require_passed(preflight)
+    dataset = load_dataset(ingest, curate, split)
+    normalisation = fit_normalisation(dataset.pixels[dataset.part("train")])
+    architecture = architecture_for(dataset, train.widths)
+    store = CheckpointStore(context.checkpoints, context.key)
+    recipe = recipe_of(params, train)
+    state = fit_autoencoder(
+        dataset, normalisation, architecture, params, recipe, store, report_to(context.journal)
+    )
+    body = state.averaged.get_submodule("body")
+    save_weights(
+        out / ENCODER,
+        body.state_dict(),
+        Card("encoder", architecture, dataset.classes, normalisation, parents={}),
+    )
+    write_history(out / "history.csv", state.history)
+    store.retire()
+    return {
+        "n_images": len(dataset.part(*SEEN)),
+        "n_parameters": count_parameters(body),
+        "epochs": recipe.epochs,
+        **last_figures(state.history),
+    }
+
+
+if __name__ == "__main__":
+    stage_main(__doc__, Params, run)
