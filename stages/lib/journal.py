@@ -24,6 +24,9 @@ EVENTS = "events.jsonl"
 MAX_ARTIFACT_BYTES = 5_000_000
 """Larger outputs stay in DVC; the tracker gets what people look at."""
 
+_SOURCES = (".", ":(exclude)dvc.lock", ":(exclude)data")
+"""What makes a tree dirty: code and params. The chain's own records change while it runs."""
+
 SHOWN = frozenset({".json", ".csv", ".html", ".png", ".svg"})
 
 
@@ -107,7 +110,7 @@ def _identity(stage: str, inputs: Inputs) -> dict[str, Any]:
         "params": dict(inputs.params),
         "inputs": dict(inputs.digests),
         "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", *_SOURCES)),
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
     }
 
