@@ -1,0 +1,125 @@
+"""Turn every image into one vector, for neighbour search and linear models.
+
+From `data/ingest/images.parquet` to `embeddings.npy` (N, D) float32 in manifest order, rows of length 1 (a
+constant image has no structure to describe: its row is all zeros). No network and no download.
+
+`hog` joins three views of the picture, each of length 1 before its weight:
+- oriented gradients (Dalal & Triggs 2005): shape, in place;
+- the amplitude spectrum of a coarse copy: shape wherever it lies. A shift changes only a spectrum's phase, so
+  moved copies stay neighbours (digits moved by one pixel of eight found among the 20 nearest: 0.83 of them by
+  gradients alone, 0.99 with the spectrum);
+- the coarse copy itself: how light and colour are laid out.
+`pixels` is that coarse copy alone: the plain thing to compare with.
+
+Cost: 0.2 CPU seconds on digits beside the imports, 8 on 60,000 colour images of 32 x 32; working memory is
+bounded by chunks.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from stages.lib.artifacts import write_npy
+from stages.lib.cli import stage_main
+from stages.lib.config import Section
+from stages.lib.hog import hog
+from stages.lib.image_store import read_pixels
+from stages.lib.pooling import Floats, area_weights, planes, pool
+from stages.lib.progress import track
+
+Bytes = npt.NDArray[np.uint8]
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Grey from RGB as in ITU-R BT.601, which JPEG uses."""
+
+SPECTRUM_WEIGHT = 2.0
+LAYOUT_WEIGHT = 0.25
+"""Weights beside the gradients' 1, from digits moved by a pixel (bench/planted_digits.py): 1 for the spectrum
+loses a tenth of them among the nearest five, and a layout of 0.5 as many; the CIFAR-10 pairs hardly care."""
+
+NOISE = 1e-3
+"""A view shorter than this (grey in 0...1: a quarter of a grey level) is a constant image's rounding."""
+
+CHUNK_BYTES = 64 * 2**20
+"""Working memory of the widest intermediate array."""
+
+
+class Params(Section):
+    """Section `embed` of params.yaml."""
+
+    descriptor: Literal["hog", "pixels"]
+    max_side: int = Field(ge=8, le=64)
+    cells: int = Field(ge=2, le=8)
+    orientations: int = Field(ge=4, le=18)
+    coarse_side: int = Field(ge=4, le=16)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Scale rows to length 1; rows of rounding noise become zero."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Floats = np.where(length > NOISE, vectors / np.maximum(length, NOISE), np.float32(0))
+    return scaled
+
+
+def grey(images: Floats) -> Floats:
+    """Merge channels, (n, c, s, s) -> (n, s, s)."""
+    merged: Floats = images[:, 0] if images.shape[1] == 1 else np.einsum("ncij,c->nij", images, LUMA)
+    return merged
+
+
+def coarse(images: Floats, side: int) -> Floats:
+    """Average to at most `side` pixels a side, each image less its mean per channel."""
+    small = images if images.shape[-1] <= side else pool(images, area_weights(images.shape[-1], side))
+    less_mean: Floats = small - small.mean((2, 3), keepdims=True)
+    return less_mean
+
+
+def spectrum(small: Floats) -> Floats:
+    """Square roots of Fourier amplitudes, (n, c, t, t) -> (n, d).
+
+    Padding to twice the size makes a shift against an empty background exact instead of wrapping round; the
+    root keeps the few lowest frequencies from being all that counts.
+    """
+    size = 2 * small.shape[-1]
+    amplitude = np.abs(np.fft.rfft2(small, (size, size)))
+    return np.sqrt(amplitude).astype(np.float32).reshape(len(small), -1)
+
+
+def describe(pixels: Bytes, params: Params) -> Floats:
+    """Describe images (n, s, s, c) uint8 with c 1 or 3 by vectors (n, d) of length 1, or 0 where constant."""
+    images = planes(pixels, params.max_side)
+    small = coarse(images, params.coarse_side)
+    layout = unit(small.reshape(len(small), -1))
+    if params.descriptor == "pixels":
+        return layout
+    gradients = unit(hog(grey(images), params.cells, params.orientations))
+    structured = layout.any(axis=1, keepdims=True)  # where only rounding is left, its spectrum is none either
+    spectral = np.where(structured, unit(spectrum(small)), np.float32(0))
+    return unit(np.concatenate([gradients, SPECTRUM_WEIGHT * spectral, LAYOUT_WEIGHT * layout], axis=1))
+
+
+def embed_all(pixels: Bytes, params: Params) -> Floats:
+    """Describe all images by chunks that fit CHUNK_BYTES."""
+    side = min(pixels.shape[1], params.max_side)
+    widest = 4 * max(side * side * (params.orientations + 1), pixels[:1].size)
+    step = max(1, CHUNK_BYTES // widest)
+    starts = range(0, len(pixels), step)
+    return np.concatenate(
+        [describe(pixels[at : at + step], params) for at in track(starts, "chunks described")]
+    )
+
+
+def run(params: Params, *, ingest: Path, out: Path) -> dict[str, int]:
+    """Read pixels, write embeddings."""
+    pixels = read_pixels(ingest).array
+    embeddings = embed_all(pixels, params)
+    write_npy(out / "embeddings.npy", embeddings)
+    n_constant = int((~embeddings.any(1)).sum())
+    return {"n": len(embeddings), "dimensions": embeddings.shape[1], "n_constant": n_constant}
+
+
+if __name__ == "__main__":
+    stage_main(__doc__, Params, run)
