@@ -74,14 +74,14 @@ def most_frequent(labels: np.ndarray, n_classes: int) -> np.ndarray:
 
     Its log loss stays finite because `metrics.log_loss` clips at float32's epsilon.
     """
-    return np.eye(n_classes)[np.bincount(labels, minlength=n_classes).argmax()]
+    return np.asarray(np.eye(n_classes)[np.bincount(labels, minlength=n_classes).argmax()])
 
 
 def standardised(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Return features (N, D) of mean 0 and variance 1 over the rows `train`; columns constant there are 0."""
     mean, scale = features[train].mean(axis=0), features[train].std(axis=0)
     varies = scale > 0
-    return np.where(varies, (features - mean) / np.where(varies, scale, 1.0), 0.0)
+    return np.asarray(np.where(varies, (features - mean) / np.where(varies, scale, 1.0), 0.0))
 
 
 def fit_linear(
@@ -213,11 +213,12 @@ def dummies(dataset: Dataset, seed: int) -> dict[str, np.ndarray]:
     from stages.lib.zeros_network import zeros_network_probs
 
     labels, n_classes = dataset.labels[dataset.part("train")], len(dataset.classes)
-    height, width, channels = dataset.pixels.shape[1:]
+    _, height, width, channels = dataset.pixels.shape
+    shape = (height, width, channels)
     return {
         "dummy": class_prior(labels, n_classes),
         "dummy_most_frequent": most_frequent(labels, n_classes),
-        "dummy_zeros": zeros_network_probs(labels, n_classes, (channels, height, width), seed),
+        "dummy_zeros": zeros_network_probs(labels, n_classes, shape, seed),
     }
 
 

@@ -22,10 +22,12 @@ import numpy as np
 from pydantic import Field
 
 from stages.lib import metrics
-from stages.lib.artifacts import write_csv
+from stages.lib.artifacts import write_csv, write_text
 from stages.lib.cli import stage_main
 from stages.lib.config import Section
 from stages.lib.intervals import accuracy_interval, group_sums, holm, paired_intervals, sign_flip_p_value
+from stages.lib.prior_findings import Folders
+from stages.lib.report import Evaluation, build_report
 from stages.lib.truth import SCORED, Entry, Truth, load_entries, load_truth
 
 SEED_NAME = re.compile(r"seed\d+(?P<views>_tta)?")
@@ -239,8 +241,26 @@ def run(
         "comparisons": compare(truth, entries, planned_pairs(list(entries)), params),
         "seeds": {name: over_seeds(scores[name]) for name in SCORED},
     }
-    main = entries[headline_name(scores)]
-    write_plots(truth, main, scores, params, out)
+    main = headline_name(scores)
+    write_plots(truth, entries[main], scores, params, out)
+    found = Evaluation(
+        truth, entries, results, main, params.confidence, params.ece_bins, params.bootstrap_draws
+    )
+    folders = Folders(
+        ingest,
+        duplicates,
+        label_noise,
+        curate,
+        class_balance,
+        validate,
+        split,
+        baseline,
+        preflight,
+        train,
+        distill,
+        predict,
+    )
+    write_text(out / "report.html", build_report(found, folders))
     return results
 
 

@@ -4,13 +4,14 @@ A prediction file that lacks a sample, repeats one or brings a stranger is refus
 samples than the reader thinks is the worst number an evaluation can print.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from stages.lib.artifacts import read_csv, read_json, read_table
+from stages.lib.components import components
 from stages.lib.errors import InputError
 from stages.lib.predictions import Predictions, read_predictions
 
@@ -80,23 +81,13 @@ def _labels(rows: list[dict[str, str | None]], classes: tuple[str, ...], split: 
     return np.array([position[row["label"]] for row in rows], dtype=np.int64)
 
 
-def joined_groups(*namings: list[str | None]) -> np.ndarray:
+def joined_groups(*namings: Sequence[str | None]) -> np.ndarray:
     """Number the groups (N,) int64 that arise when samples sharing a name in any naming belong together."""
-    parent = list(range(len(namings[0])))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
+    pairs: list[tuple[int, int]] = []
     for names in namings:
         first: dict[str, int] = {}
-        for index, name in enumerate(names):
-            if name is not None:
-                parent[root(index)] = root(first.setdefault(name, index))
-    roots = [root(index) for index in range(len(parent))]
-    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+        pairs += [(first.setdefault(name, row), row) for row, name in enumerate(names) if name is not None]
+    return components(len(namings[0]), pairs)
 
 
 def load_entries(truth: Truth, folders: list[Path]) -> dict[str, Entry]:

@@ -1,0 +1,51 @@
+"""Show the last evaluation as a short table: every prediction, its test accuracy with interval, and n."""
+
+from pathlib import Path
+from typing import Any
+
+from stages.lib.artifacts import read_json
+from stages.lib.errors import InputError
+from stages.lib.report_words import in_order, percent, seeds_sentence, span
+
+
+def summary(evaluate: Path) -> None:
+    """Print the results in the folder `evaluate`; InputError when there are none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    path = evaluate / "metrics.json"
+    if not path.exists():
+        raise InputError(f"{path} is missing: nothing has been evaluated yet, run `make repro`")
+    results = read_json(path)
+    table = Table(title="Test accuracy", title_justify="left", title_style="bold")
+    table.add_column("prediction")
+    for heading in ("accuracy", "interval", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows(results["test"]):
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    console.print(table)
+    for line in closing_lines(results, evaluate):
+        # Plain text: neither a class name nor a path is markup.
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def rows(scores: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return (name, accuracy, interval, n) of every prediction, from blind guess to student."""
+    return [
+        (
+            name,
+            percent(scores[name]["top1_accuracy"]),
+            span(scores[name]["top1_accuracy_ci"]),
+            f"{scores[name]['n']:,}",
+        )
+        for name in in_order(list(scores))
+    ]
+
+
+def closing_lines(results: dict[str, Any], evaluate: Path) -> list[str]:
+    """Return what stands below the table: the spread over seeds, and where to read on."""
+    over_seeds = seeds_sentence(results["seeds"]["test"])
+    paths = [f"report   {evaluate / 'report.html'}", f"metrics  {evaluate / 'metrics.json'}"]
+    return [over_seeds, *paths] if over_seeds else paths
