@@ -85,7 +85,7 @@ class Worker:
         try:
             return _exchange(process, pack({}, data), seconds)
         except WorkerLost:
-            self._kill()
+            self.clear()
             raise
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -102,17 +102,19 @@ class Worker:
         try:
             _exchange(self._process, b"", START_SECONDS)
         except WorkerLost as lost:
-            self._kill()
+            self.clear()
             told = "`python -m stages.lib.decode_worker {}` shows why"
             raise EnvironmentFault(f"the image decoder could not start ({lost}): {told}") from lost
         return self._process
 
-    def close(self) -> None:
-        """End the process, if there is one, for good."""
+    def stop(self) -> None:
+        """End the process for good; whoever waits for its answer loses it."""
         self._closed = True
-        self._kill()
+        if self._process is not None:
+            self._process.kill()
 
-    def _kill(self) -> None:
+    def clear(self) -> None:
+        """End the process, if there is one, and close its pipes; only for whoever holds the worker."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -177,10 +179,11 @@ class DecodePool:
 
     def close(self) -> None:
         """End all workers, whatever they are doing."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
-            worker.close()
-        self._threads.shutdown()
+            worker.stop()
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.clear()
 
     def ordered(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield `function(item)` in the items' order, a bounded number ahead; it may call `decode`."""
