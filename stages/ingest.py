@@ -11,7 +11,7 @@ A source is a function that yields one record per item (Accepted, Quarantined or
 A sample is named by the first 16 hex digits of the SHA-256 of its file's bytes (of its 64 pixel values for
 digits), repeats by `-2`, `-3`, … in source order, so that names stay when files are moved or added.
 
-Cost: digits 0.7 CPU seconds with imports; photographs about 0.15 CPU seconds per 12 megapixels.
+Cost: digits 0.7 CPU seconds with imports; photographs 0.2 CPU seconds per 12 megapixels, small files 0.6 ms.
 """
 
 import hashlib
@@ -166,11 +166,11 @@ def check_quarantine(intake: Intake, params: Params) -> None:
     )
 
 
-def tell(metrics: dict[str, Any], image_size: int) -> None:
+def tell(metrics: dict[str, Any], image_size: int, out: Path) -> None:
     """Say what a person should look at before trusting the set."""
     say("{n_accepted} images in {n_classes} classes, {n_unlabelled} unlabelled".format(**metrics))
     if metrics["n_quarantined"]:
-        say(f"{metrics['n_quarantined']} files quarantined: data/ingest/quarantine.csv says why")
+        say(f"{metrics['n_quarantined']} files quarantined: {out}/quarantine.csv says why")
     for label in metrics["classes_without_images"]:
         say(f"class {label!r} has no usable image and is left out")
     for label, others in metrics["label_variants"].items():
@@ -196,7 +196,7 @@ def run(params: Params, *, raw: Path, out: Path) -> dict[str, Any]:
     write_table(out / "manifest.parquet", intake.manifest())
     write_csv(out / "quarantine.csv", QUARANTINE_COLUMNS, intake.quarantine_rows())
     metrics = intake.metrics()
-    tell(metrics, params.image_size)
+    tell(metrics, params.image_size, out)
     return metrics
 
 

@@ -23,9 +23,7 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
     with gzip.open(_file(), "rb") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.int64)
     if table.shape != _SHAPE or table.min() < 0 or table.max() > _DARKEST:
-        raise EnvironmentFault(
-            f"scikit-learn's {_PLACE} is another table: install the locked version"
-        )
+        raise EnvironmentFault(f"scikit-learn's {_PLACE} is another table: install the locked version")
     return table[:, :-1].reshape(-1, 8, 8).astype(np.uint8), table[:, -1]
 
 
