@@ -15,9 +15,7 @@ from stages.lib.image_store import encode_png, write_images
 from stages.lib.predictions import Predictions, write_predictions
 
 DIFFICULTY = {"seed0": 0.04, "seed1": 0.05, "ensemble": 0.03, "ensemble_tta": 0.04, "student": 0.05}
-FOLDERS = (
-    "ingest duplicates label_noise curate class_balance validate split baseline preflight train distill predict"
-).split()
+FOLDERS = ["ingest", "duplicates", "label_noise", "curate", "class_balance", "validate", "split", "baseline", "preflight", "train", "distill", "predict"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def _curation(run: MadeRun, word: str) -> None:
         run.root / "curate" / "samples.parquet",
         pa.table(samples, schema=_manifest(run, word).schema.append(pa.field("status", pa.string()))),
     )
-    header = "sample_id action from_label to_label from_status to_status rule evidence who when note".split()
+    header = ["sample_id", "action", "from_label", "to_label", "from_status", "to_status", "rule", "evidence", "who", "when", "note"]
     change = (
         ids[0],
         "relabel",

@@ -9,7 +9,6 @@ that names the cache of decoded pixels.
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,9 @@ from stages.lib.state import state_folder
 FILE = "images.parquet"
 ROW_GROUP = 1024
 """Images in a row group: small enough to stream, large enough that Parquet's overhead vanishes."""
+
+ROW_GROUP_BYTES = 16 * 2**20
+"""Encoded bytes in a row group at most, whatever the images' size: what `ingest` holds in memory."""
 
 CACHE_FROM_BYTES = 32 * 2**20
 """Decoded pixels are kept in the cache from this size on: below it, decoding takes under a second."""
@@ -49,8 +51,15 @@ def write_images(
 
 
 def _batches(images: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
-    remaining = iter(images)
-    while rows := list(islice(remaining, ROW_GROUP)):
+    rows: list[tuple[str, bytes]] = []
+    size = 0
+    for row in images:
+        rows.append(row)
+        size += len(row[1])
+        if len(rows) == ROW_GROUP or size >= ROW_GROUP_BYTES:
+            yield rows
+            rows, size = [], 0
+    if rows:
         yield rows
 
 
