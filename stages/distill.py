@@ -81,7 +81,7 @@ def fit_student(
     from stages.lib.tasks import Distillation
     from stages.lib.training_data import architecture_for, held_out, labels_of, training_set
 
-    device = torch_device()
+    device = torch_device(dataset.pixels.shape[1])
     first = next(iter(members.values()))
     bias, normalisation = first.network.head.bias.detach().cpu(), first.card.normalisation
     architecture = architecture_for(dataset, params.widths)
@@ -117,7 +117,7 @@ def val_agreement(student: "nn.Module", members: "Mapping[str, Member]", dataset
     from stages.lib.tasks import as_images
     from stages.lib.views import PLAIN, class_probs
 
-    images = as_images(dataset.pixels[dataset.part("val")], torch_device())
+    images = as_images(dataset.pixels[dataset.part("val")], torch_device(dataset.pixels.shape[1]))
     normalisation = next(iter(members.values())).card.normalisation
     believed = ensemble_probs([member.probs(images, PLAIN) for member in members.values()])
     said = class_probs(student, images, normalisation, PLAIN)

@@ -60,7 +60,7 @@ def beliefs(
     from stages.lib.ensemble import ensemble_probs
     from stages.lib.tasks import as_images
 
-    images = as_images(pixels, torch_device())
+    images = as_images(pixels, torch_device(pixels.shape[1]))
     parts = {name: member.probs(images, views) for name, member in members.items()}
     parts |= {"ensemble": ensemble_probs(list(parts.values())), "student": student.probs(images, views)}
     return {name: probs.cpu().numpy() for name, probs in parts.items()}

@@ -80,7 +80,7 @@ def fit_autoencoder(
     from stages.lib.tasks import Reconstruction, as_images
     from stages.lib.training_data import training_set
 
-    device = torch_device()
+    device = torch_device(dataset.pixels.shape[1])
     network = Autoencoder(architecture)
     initialise(network, generator(network.paint.weight.device, "pretrain", params.seed))
     data = training_set(dataset, dataset.part(*SEEN), normalisation, device)

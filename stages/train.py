@@ -96,7 +96,7 @@ def fit_classifier(
     from stages.lib.training_data import architecture_for, held_out, labels_of, log_prior, training_set
     from stages.lib.weights import Card, load_encoder
 
-    device = torch_device()
+    device = torch_device(dataset.pixels.shape[1])
     architecture = architecture_for(dataset, params.widths)
     body, card, sha256 = load_encoder(encoder, architecture)
     train, val = dataset.part("train"), dataset.part("val")

@@ -33,7 +33,7 @@ def load_member(path: Path, dataset: Dataset) -> Member:
     """Load a classifier that was made for this data set's images and classes; InputError otherwise."""
     network, card, sha256 = load_classifier(path, dataset.classes)
     check_pixels(path, card, dataset.pixels.shape)
-    return Member(network.to(torch_device()), card, sha256)
+    return Member(network.to(torch_device(dataset.pixels.shape[1])), card, sha256)
 
 
 def load_members(folder: Path, seeds: Sequence[int], dataset: Dataset) -> dict[str, Member]:

@@ -212,6 +212,16 @@ def batches_of(data: TrainingSet, recipe: Recipe, epoch: int) -> tuple[torch.Ten
     return epoch_order(n, data.sampling, recipe.seed, epoch).tensor_split(-(-n // recipe.batch_size))
 
 
+def prepare(
+    data: TrainingSet, recipe: Recipe, index: torch.Tensor, randomness: torch.Generator
+) -> torch.Tensor:
+    """Return images (B, C, H, W) float32 as the network gets them: augmented, then normalised."""
+    images = data.images[index].float() / 255
+    if recipe.augmentation is not None:
+        images = augment(images, recipe.augmentation, randomness)
+    return normalise(images, data.normalisation)
+
+
 def _freeze(network: nn.Module, *, frozen: bool) -> None:
     for name, parameter in network.named_parameters():
         if name.startswith(BODY):
@@ -231,10 +241,7 @@ def _step(
     index: torch.Tensor,
     randomness: torch.Generator,
 ) -> torch.Tensor:
-    images = data.images[index].float() / 255
-    if recipe.augmentation is not None:
-        images = augment(images, recipe.augmentation, randomness)
-    loss = task.loss(state.network, normalise(images, data.normalisation), index, randomness)
+    loss = task.loss(state.network, prepare(data, recipe, index, randomness), index, randomness)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()

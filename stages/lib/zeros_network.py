@@ -28,10 +28,10 @@ def zeros_network_probs(
     labels_train: np.ndarray, n_classes: int, shape: tuple[int, int, int], seed: int
 ) -> np.ndarray:
     """Train on black images of `shape` (H, W, C) with labels_train (N,) int64; return its pred_probs (K,)."""
-    device = torch_device()
     chosen = np.random.default_rng(seed).permutation(len(labels_train))[:MOST_SAMPLES]
-    labels = torch.from_numpy(labels_train[chosen]).to(device)
     side, channels = min(*shape[:2], MOST_SIDE), shape[2]
+    device = torch_device(side)
+    labels = torch.from_numpy(labels_train[chosen]).to(device)
     black = torch.zeros((len(labels), channels, side, side), dtype=torch.uint8, device=device)
     data = TrainingSet(
         black, tuple(map(str, chosen)), Normalisation(mean=(0.0,) * channels, std=(1.0,) * channels)

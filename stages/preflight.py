@@ -1,0 +1,265 @@
+"""Preflight: check that the network can learn from this data before an hour is spent on it.
+
+Every check is measured, held against a stated bound and recorded (lib/health.py says what each one finds);
+one that fails stops the chain. The picture shows a batch as it enters the network: augmented, normalised, and
+brought back to pixels, with its labels.
+
+Reads ingest, curate, split and class_balance; writes checks.json and batch.png. Source: Karpathy, A Recipe
+for Training Neural Networks (2019). On at most 2,048 train and 1,024 val images, whatever the data set's
+size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from stages.lib.artifacts import write_json
+from stages.lib.batch_picture import draw_batch
+from stages.lib.class_plan import ClassPlan, read_plan
+from stages.lib.cli import stage_main
+from stages.lib.config import Section
+from stages.lib.dataset import Dataset, load_dataset
+from stages.lib.errors import InputError
+from stages.lib.normalise import fit_normalisation
+from stages.lib.progress import say
+from stages.lib.training_params import AugmentationParams, Seed, SteppingParams, Widths
+
+if TYPE_CHECKING:
+    import torch
+
+    from stages.lib.health import Check
+    from stages.lib.loop import Recipe, TrainingSet
+    from stages.lib.nets import Classifier
+    from stages.lib.tasks import Classification
+
+MOST_TRAIN, MOST_VAL = 2048, 1024
+"""Enough for every check to be far from its bound in a healthy run, few enough for seconds."""
+
+
+class Params(Section):
+    """Section `preflight`."""
+
+    seed: Seed
+    batch_size: int = Field(ge=2, le=256)
+    overfit_steps: int = Field(ge=10, le=10_000)
+    short_run_steps: int = Field(ge=10, le=100_000)
+
+
+class TrainView(SteppingParams, AugmentationParams):
+    """The recipe that is to be checked."""
+
+    widths: Widths
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A new network with what it is about to learn from: the task without smoothing, validated on val.
+
+    batch (B,) are positions of one random batch in the training set; true_labels (N,) come straight from the
+    data set, beside what the task holds; log_prior (K,).
+    """
+
+    network: "Classifier"
+    task: "Classification"
+    data: "TrainingSet"
+    recipe: "Recipe"
+    batch: "torch.Tensor"
+    true_labels: "torch.Tensor"
+    log_prior: "torch.Tensor"
+
+
+def sample_of(dataset: Dataset, seed: int) -> Dataset:
+    """Return the data set with at most MOST_TRAIN train and MOST_VAL val samples left in their splits."""
+    split = np.full(len(dataset.split), "", dataset.split.dtype)
+    for name, most in (("train", MOST_TRAIN), ("val", MOST_VAL)):
+        chosen = np.random.default_rng(seed).permutation(dataset.part(name))[:most]
+        split[chosen] = name
+    return replace(dataset, split=split)
+
+
+def subject_of(dataset: Dataset, plan: ClassPlan, params: Params, train: TrainView) -> Subject:
+    """Build network, task and data as `train` does; without val samples the train samples are looked at."""
+    import torch
+
+    from stages.lib.counters import epoch_order, generator
+    from stages.lib.device import torch_device
+    from stages.lib.nets import new_classifier
+    from stages.lib.tasks import Classification, Held
+    from stages.lib.training_data import architecture_for, held_out, labels_of, log_prior, training_set
+
+    device = torch_device(dataset.pixels.shape[1])
+    positions = dataset.part("train")
+    normalisation = fit_normalisation(dataset.pixels[positions])
+    data = training_set(dataset, positions, normalisation, device, plan)
+    labels, prior = labels_of(dataset, positions, device), log_prior(dataset, positions, plan, device)
+    randomness = generator(torch.device("cpu"), "preflight", params.seed)
+    network = new_classifier(architecture_for(dataset, train.widths), prior.cpu(), randomness).to(device)
+    weights = torch.from_numpy(plan.loss).float().to(device)
+    val = held_out(dataset, dataset.part("val"), normalisation, device)
+    task = Classification(labels, weights, 0.0, val or Held(data.images, labels, normalisation))
+    batch = epoch_order(len(positions), data.sampling, params.seed, epoch=0)[: params.batch_size].to(device)
+    return Subject(network, task, data, recipe_of(train, params.seed), batch, labels.clone(), prior)
+
+
+def recipe_of(train: TrainView, seed: int) -> "Recipe":
+    """Return one epoch of the recipe that `train` follows, with the last weights kept."""
+    from stages.lib.loop import Phase, Recipe
+
+    return Recipe(
+        phases=(Phase("short", 1, body_rate=1.0),),
+        batch_size=train.batch_size,
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        warmup_fraction=train.warmup_fraction,
+        ema_decay=0.0,
+        augmentation=train.augmentation(),
+        seed=seed,
+    )
+
+
+def data_checks(dataset: Dataset, subject: Subject) -> "list[Check]":
+    """Check labels, pixels, normalisation and augmentation."""
+    from stages.lib import health
+    from stages.lib.loop import prepare
+
+    positions = dataset.part("train")
+    plain = replace(subject.recipe, augmentation=None)
+    everything = subject.batch.new_tensor(range(len(positions)))
+    whole = prepare(subject.data, plain, everything, _randomness(subject))
+    augmentation = subject.recipe.augmentation
+    checks = [
+        health.labels_fit(dataset.labels[positions], len(subject.data.images), len(dataset.classes)),
+        health.pixels_vary(dataset.pixels[positions]),
+        health.normalised_train(whole),
+    ]
+    if augmentation is not None:
+        images = subject.data.images[subject.batch].float() / 255
+        checks.append(health.identity_augmentation(images, augmentation))
+    return checks
+
+
+def network_checks(subject: Subject) -> "list[Check]":
+    """Check the network before its first step."""
+    from stages.lib import health
+    from stages.lib.loop import prepare
+
+    plain = replace(subject.recipe, augmentation=None)
+    everything = subject.batch.new_tensor(range(len(subject.true_labels)))
+    whole = prepare(subject.data, plain, everything, _randomness(subject))
+    some = whole[subject.batch]
+    first = float(subject.task.loss(subject.network.eval(), whole, everything, _randomness(subject)).detach())
+    return [
+        health.output_bias(subject.network.head.bias, subject.log_prior),
+        health.initial_loss(first, subject.true_labels, subject.log_prior, subject.task.loss_weights),
+        health.batch_independence(subject.network, some),
+        health.repeatable_inference(subject.network, some),
+        health.dead_parameters(subject.network, subject.task, some, subject.batch),
+    ]
+
+
+def learning_checks(subject: Subject, params: Params) -> "list[Check]":
+    """Check that the network learns: one batch by heart, and in a short run more than from black images."""
+    from stages.lib import health
+
+    one_batch = replace(
+        subject.data,
+        images=subject.data.images[subject.batch],
+        sample_ids=tuple(subject.data.sample_ids[at] for at in subject.batch.tolist()),
+        sampling=None,
+    )
+    its_task = replace(subject.task, labels=subject.task.labels[subject.batch], val=None)
+    its_labels = subject.true_labels[subject.batch]
+    rate = subject.recipe.learning_rate
+    seen, black = short_run(subject, params, black=False), short_run(subject, params, black=True)
+    return [
+        health.overfit_one_batch(
+            subject.network, its_task, one_batch, its_labels, params.overfit_steps, rate
+        ),
+        health.loss_falls([row["train_loss"] for row in seen]),
+        health.sees_its_input(seen[-1]["val_loss"], black[-1]["val_loss"]),
+    ]
+
+
+def short_run(subject: Subject, params: Params, *, black: bool) -> list[dict[str, float]]:
+    """Follow the recipe for about short_run_steps; return each epoch's losses. `black` hides every image."""
+    import copy
+
+    from stages.lib.loop import LoopState, Phase, fit
+
+    steps_per_epoch = -(-len(subject.data.images) // subject.recipe.batch_size)
+    epochs = max(2, -(-params.short_run_steps // steps_per_epoch))
+    recipe = replace(subject.recipe, phases=(Phase("short", epochs, body_rate=1.0),))
+    data, val = subject.data, subject.task.val
+    assert val is not None, "subject_of always gives something to look at"
+    if black:
+        data = replace(data, images=data.images.new_zeros(data.images.shape))
+        val = replace(val, images=val.images.new_zeros(val.images.shape))
+    state = LoopState.start(copy.deepcopy(subject.network), recipe)
+    fit(state, replace(subject.task, val=val), data, recipe, label="short run")
+    return [{name: float(row[name]) for name in ("train_loss", "val_loss")} for row in state.history]
+
+
+def _randomness(subject: Subject) -> "torch.Generator":
+    from stages.lib.counters import generator
+
+    return generator(subject.data.images.device, "preflight", subject.recipe.seed)
+
+
+def batch_as_seen(subject: Subject) -> np.ndarray:
+    """Return the batch just before the network, brought back to pixels (B, H, W, C) uint8."""
+    from stages.lib.loop import prepare
+    from stages.lib.normalise import denormalise
+
+    ready = prepare(subject.data, subject.recipe, subject.batch, _randomness(subject))
+    back = denormalise(ready, subject.data.normalisation).clamp(0, 1) * 255
+    return np.asarray(back.round().byte().permute(0, 2, 3, 1).cpu().numpy())
+
+
+def table_of(checks: "Sequence[Check]") -> str:
+    """Return the checks as aligned lines."""
+    lines = [f"{'ok  ' if c.passed else 'FAIL'}  {c.name:<22}{c.value:>12.4g}  {c.bound}" for c in checks]
+    return "\n".join(lines)
+
+
+def require_all(checks: "Sequence[Check]") -> None:
+    """Raise InputError that lists every failed check with what it means."""
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        lines = [f"  {c.name} is {c.value:.4g}, must be {c.bound}: {c.why}" for c in failed]
+        raise InputError(f"{len(failed)} of {len(checks)} checks failed\n" + "\n".join(lines))
+
+
+def run(
+    params: Params,
+    *,
+    ingest: Path,
+    curate: Path,
+    split: Path,
+    class_balance: Path,
+    out: Path,
+    train: TrainView,
+) -> dict[str, Any]:
+    """Run every check; write nothing when one failed."""
+    dataset = sample_of(load_dataset(ingest, curate, split), params.seed)
+    plan = read_plan(class_balance, dataset.classes)
+    subject = subject_of(dataset, plan, params, train)
+    checks = [*data_checks(dataset, subject), *network_checks(subject), *learning_checks(subject, params)]
+    for line in table_of(checks).splitlines():
+        say(line)
+    require_all(checks)
+    captions = [dataset.classes[label] for label in subject.true_labels[subject.batch].tolist()]
+    draw_batch(out / "batch.png", batch_as_seen(subject), captions)
+    write_json(out / "checks.json", {"passed": True, "checks": [asdict(check) for check in checks]})
+    return {
+        "n_checks": len(checks),
+        "n_passed": sum(check.passed for check in checks),
+        "checks": {check.name: check.value for check in checks},
+    }
+
+
+if __name__ == "__main__":
+    stage_main(__doc__, Params, run)
