@@ -15,7 +15,8 @@ from stages.lib.image_store import encode_png, write_images
 from stages.lib.predictions import Predictions, write_predictions
 
 DIFFICULTY = {"seed0": 0.04, "seed1": 0.05, "ensemble": 0.03, "ensemble_tta": 0.04, "student": 0.05}
-FOLDERS = ["ingest", "duplicates", "label_noise", "curate", "class_balance", "validate", "split", "baseline", "preflight", "train", "distill", "predict"]
+FOLDERS = ("ingest", "duplicates", "label_noise", "curate", "class_balance", "validate")
+FOLDERS += ("split", "baseline", "preflight", "train", "distill", "predict")
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def _curation(run: MadeRun, word: str) -> None:
         run.root / "curate" / "samples.parquet",
         pa.table(samples, schema=_manifest(run, word).schema.append(pa.field("status", pa.string()))),
     )
-    header = ["sample_id", "action", "from_label", "to_label", "from_status", "to_status", "rule", "evidence", "who", "when", "note"]
+    header = ("sample_id", "action", "from_label", "to_label", "from_status", "to_status")
+    header += ("rule", "evidence", "who", "when", "note")
     change = (
         ids[0],
         "relabel",
@@ -170,7 +172,7 @@ def _predictions(run: MadeRun, rng: np.random.Generator) -> None:
 
 
 def _blurred(truth: np.ndarray, error_rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Return probabilities that name another class in about `error_rate` of rows, unsure by varying degrees."""
+    """Return probabilities that name another class in `error_rate` of rows, unsure by varying degrees."""
     wrong = rng.random(len(truth)) < error_rate
     said = np.where(wrong[:, None], np.roll(truth, 1, axis=1), truth)
     sure = np.where(wrong, rng.uniform(0.55, 0.95, len(truth)), rng.beta(18, 1, len(truth)).clip(0.55))[

@@ -1,7 +1,7 @@
 """Small charts as inline SVG: no script, no file beside the page, readable in print and by a screen reader.
 
 Elements are built as a tree, so that text from data is escaped by construction. Colours are CSS classes
-(`report.css`), so that one chart serves light and dark. Each mark carries a <title>: the tooltip.
+(`report.css.jinja`), so that one chart serves light and dark. Each mark carries a <title>: the tooltip.
 """
 
 import math
@@ -21,7 +21,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34
 
 @dataclass(frozen=True)
 class Series:
-    """One line: x and y (N,) float, gaps where y is NaN; `style` is a CSS class of report.css."""
+    """One line: x and y (N,) float, gaps where y is NaN; `style` is a CSS class of report.css.jinja."""
 
     name: str
     x: np.ndarray

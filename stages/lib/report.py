@@ -1,8 +1,8 @@
 """report.html: one self-contained page that says what the model is worth, and shows what every stage found.
 
 No script at all: charts are inline SVG with tooltips, pictures are data URIs, and the page's own policy
-(Content-Security-Policy) forbids everything else, so that a hostile class or file name could not act even
-if escaping failed. Text passes jinja2 with autoescape. The same artifacts give the same bytes: no clock, no path.
+(Content-Security-Policy) forbids everything else: a hostile class or file name could not act even if escaping
+failed. Text passes jinja2 with autoescape. The same artifacts give the same bytes: no clock, no path.
 """
 
 from collections import Counter
@@ -18,6 +18,9 @@ from stages.lib.intervals import accuracy_interval
 from stages.lib.pictures import Picture, pictures, png_uri
 from stages.lib.prior_findings import Curve, Findings, Folders, Suspect, read_findings
 from stages.lib.truth import Entry, Truth
+
+TEMPLATE = "report.html.jinja"
+STYLESHEET = "report.css.jinja"
 
 MOST_PICTURES = 24
 """Pictures on a contact sheet: a person looks at two dozen, not at hundreds."""
@@ -100,7 +103,7 @@ def render(page: Mapping[str, Any]) -> str:
         "p_text": report_words.p_text,
         "short": report_words.short,
     }
-    return environment.get_template("report.html.jinja").render(page)
+    return environment.get_template(TEMPLATE).render(page, stylesheet=STYLESHEET)
 
 
 def main_rows(evaluation: Evaluation) -> MainRows:

@@ -35,7 +35,7 @@ def describe(name: str) -> str:
     return DESCRIPTIONS.get(plain, "found in a prediction folder") + views
 
 
-ORDER = ("dummy", "dummy_most_frequent", "dummy_zeros", "linear", "linear_embedding", "human")
+FIRST = ("dummy", "dummy_most_frequent", "dummy_zeros", "linear", "linear_embedding", "human")
 LAST = ("ensemble", "ensemble_tta", "student", "student_tta")
 
 
@@ -43,8 +43,8 @@ def in_order(names: Sequence[str]) -> list[str]:
     """Return prediction names from blind guess to student: seeds by number, unknown ones after them."""
 
     def rank(name: str) -> tuple[int, int, str]:
-        if name in ORDER:
-            return 0, ORDER.index(name), name
+        if name in FIRST:
+            return 0, FIRST.index(name), name
         if name in LAST:
             return 3, LAST.index(name), name
         seed = re.fullmatch(r"seed(\d+)(_tta)?", name)
@@ -113,12 +113,14 @@ def against(other: str, comparison: Record | None, record: Record | None, confid
         "human": "People",
     }
     word = comparison_word(comparison, confidence)
-    low, high = comparison["ci"]
-    gained = f"{points(comparison['difference'])} points ({points(low)} to {points(high)})"
-    verdict = {
-        "better": f"the ensemble is better by {gained}",
-        "worse": f"the ensemble is worse by {gained}",
-    }.get(word, f"a difference is not shown: {gained}")
+    if word == "no difference shown":
+        low, high = comparison["ci"]
+        gap = f"{points(comparison['difference'])} points ({points(low)} to {points(high)})"
+        verdict = f"that the ensemble differs is not shown: {gap}"
+    else:
+        near, far = sorted(abs(100 * end) for end in comparison["ci"])
+        size = abs(100 * comparison["difference"])
+        verdict = f"the ensemble is {word} by {size:.1f} points ({near:.1f} to {far:.1f})"
     return f"{what[other]} reaches {percent(record['top1_accuracy'])} (n = {record['n']:,}); {verdict}."
 
 
@@ -132,7 +134,7 @@ def seeds_sentence(seeds: Mapping[str, Record]) -> str:
         return f"A single network gives {mean} (one seed, so its spread is unknown)."
     deviation = 100 * record["top1_accuracy_sd"]
     spread = f"mean ± standard deviation over {record['n_seeds']} seeds"
-    return f"A single network gives {mean} ± {deviation:.1f} points ({spread})."
+    return f"A single network gives {mean} ± {deviation:.1f} points ({spread})."
 
 
 def people_sentence(human: Record) -> str:
@@ -153,7 +155,7 @@ def advice(record: Record, worst: tuple[str, ClassScore] | None, findings: Findi
     low, high = record["top1_accuracy_ci"]
     found.append(
         f"With {plural(wrong, 'error')} in {plural(record['n'], 'test image')} the interval is "
-        f"{100 * (high - low):.1f} points wide: this test set cannot tell models apart that lie closer. "
+        f"{100 * (high - low):.1f} points wide: alone, an accuracy is known no better than that here. "
         "Four times the images halve it."
     )
     if record["ece"] > CALIBRATION_TO_MIND:
@@ -163,8 +165,8 @@ def advice(record: Record, worst: tuple[str, ClassScore] | None, findings: Findi
         )
     if worst is not None:
         found.append(
-            f"The class “{worst[0]}” fares worst, {worst[1].correct} of {worst[1].n} right: look at its errors "
-            "first, and collect more of it if they show real variety."
+            f"The class “{worst[0]}” fares worst, {worst[1].correct} of {worst[1].n} right: look at its "
+            "errors first, and collect more of it if they show real variety."
         )
     return found
 

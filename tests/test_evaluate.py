@@ -1,0 +1,232 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_run import FOLDERS, MadeRun, small_run, write_predicted
+
+from stages import evaluate
+from stages.lib.artifacts import read_csv, read_json, write_json
+from stages.lib.errors import InputError
+from stages.lib.predictions import Predictions, read_predictions, write_predictions
+from stages.lib.truth import joined_groups
+
+PARAMS = evaluate.Params(bootstrap_draws=500, confidence=0.95, ece_bins=10, seed=0)
+# pandas is not among them: pyarrow itself imports it where it converts arrays.
+HEAVY = ("torch", "sklearn", "matplotlib", "mlflow", "scipy", "cleanlab", "great_expectations", "faiss")
+
+
+def run(made: MadeRun, out: Path) -> dict:
+    return evaluate.run(PARAMS, **made.folders(), out=out)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return small_run(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def results(made, tmp_path_factory):
+    return run(made, tmp_path_factory.mktemp("out"))
+
+
+def test_every_prediction_gets_the_record_that_the_contract_names(results):
+    wanted = {"n", "top1_accuracy", "top1_accuracy_ci", "balanced_accuracy", "macro_f1", "log_loss", "ece"}
+    for split in ("val", "test"):
+        assert {"dummy", "linear", "seed0", "seed1", "ensemble", "student"} <= set(results[split])
+        assert all(set(record) == wanted for record in results[split].values())
+
+
+def test_accuracy_and_n_are_those_of_a_plain_loop_over_the_file(made, results):
+    predictions = read_predictions(made.root / "predict" / "predictions" / "seed1.parquet")
+    label = dict(zip(made.sample_ids, made.labels, strict=True))
+    right = [
+        label[sample_id] == probs.argmax()
+        for sample_id, split, probs in zip(
+            predictions.sample_ids, predictions.split, predictions.pred_probs, strict=True
+        )
+        if split == "test"
+    ]
+    assert results["test"]["seed1"]["n"] == len(right)
+    assert results["test"]["seed1"]["top1_accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_a_comparison_is_the_difference_of_the_accuracies_on_the_same_samples(results):
+    found = results["comparisons"]["ensemble_minus_linear"]
+    test = results["test"]
+    expected = test["ensemble"]["top1_accuracy"] - test["linear"]["top1_accuracy"]
+    assert found["difference"] == pytest.approx(expected)
+    assert found["ci"][0] <= found["difference"] <= found["ci"][1]
+    assert found["n"] == test["ensemble"]["n"]
+    assert found["p_value"] <= found["p_value_holm"] <= 1
+
+
+def test_the_comparisons_are_planned_from_names_alone():
+    names = ["dummy", "linear", "seed0", "seed10", "seed0_tta", "ensemble", "ensemble_tta", "student"]
+    assert [pair.name for pair in evaluate.planned_pairs(names)] == [
+        "ensemble_minus_dummy",
+        "ensemble_minus_linear",
+        "ensemble_minus_seed_mean",
+        "ensemble_minus_seed0",
+        "ensemble_minus_seed10",
+        "seed0_tta_minus_seed0",
+        "ensemble_tta_minus_ensemble",
+        "student_minus_ensemble",
+    ]
+
+
+def test_seeds_are_told_as_mean_and_deviation_never_the_best(results):
+    accuracies = [results["test"][name]["top1_accuracy"] for name in ("seed0", "seed1")]
+    found = results["seeds"]["test"]["seed"]
+    assert found["n_seeds"] == 2
+    assert found["top1_accuracy_mean"] == pytest.approx(np.mean(accuracies))
+    assert found["top1_accuracy_sd"] == pytest.approx(np.std(accuracies, ddof=1))
+
+
+def test_the_ensemble_over_its_seed_mean_is_the_mean_of_its_differences_to_each(results):
+    comparisons = results["comparisons"]
+    each = [comparisons[f"ensemble_minus_seed{k}"]["difference"] for k in (0, 1)]
+    assert comparisons["ensemble_minus_seed_mean"]["difference"] == pytest.approx(np.mean(each))
+
+
+def test_the_headline_is_chosen_on_val_alone():
+    def scores(val, test):
+        return {
+            split: {
+                name: {"top1_accuracy": value}
+                for name, value in zip(("ensemble", "ensemble_tta"), pair, strict=True)
+            }
+            for split, pair in (("val", val), ("test", test))
+        }
+
+    assert evaluate.headline_name(scores((0.9, 0.8), (0.5, 0.99))) == "ensemble"
+    assert evaluate.headline_name(scores((0.9, 0.91), (0.99, 0.5))) == "ensemble_tta"
+    assert evaluate.headline_name(scores((0.9, 0.9), (0.5, 0.99))) == "ensemble"
+
+
+def test_samples_that_share_a_copy_or_a_user_group_are_one_group():
+    found = joined_groups(["a", "a", None, None, "b"], [None, "u", "u", None, None])
+    assert found.tolist() == [0, 0, 0, 1, 2]
+
+
+@pytest.fixture
+def own(tmp_path):
+    return small_run(tmp_path / "own")
+
+
+def break_predictions(made: MadeRun, change) -> None:
+    path = made.root / "predict" / "predictions" / "seed0.parquet"
+    write_predictions(path, change(read_predictions(path)))
+
+
+def test_a_prediction_that_lacks_a_sample_is_refused(own, tmp_path):
+    break_predictions(own, lambda p: Predictions(p.sample_ids[1:], p.split[1:], p.pred_probs[1:]))
+    with pytest.raises(InputError, match=r"seed0\.parquet: 1 val or test samples are missing"):
+        run(own, tmp_path / "out")
+
+
+def test_a_prediction_of_a_train_sample_is_refused(own, tmp_path):
+    train = own.sample_ids[int(np.flatnonzero(own.split == "train")[0])]
+    break_predictions(own, lambda p: Predictions((train, *p.sample_ids[1:]), p.split, p.pred_probs))
+    with pytest.raises(InputError, match=f"in neither val nor test, the first is {train}"):
+        run(own, tmp_path / "out")
+
+
+def test_a_prediction_that_says_another_split_is_refused(own, tmp_path):
+    swap = {"val": "test", "test": "val"}
+    break_predictions(own, lambda p: Predictions(p.sample_ids, tuple(swap[s] for s in p.split), p.pred_probs))
+    with pytest.raises(InputError, match=r"is called .*, but splits.csv says"):
+        run(own, tmp_path / "out")
+
+
+def test_a_prediction_over_other_classes_is_refused(own, tmp_path):
+    write_json(own.root / "split" / "classes.json", [*own.classes, "zebra"])
+    with pytest.raises(InputError, match="3 probabilities a row for 4 classes"):
+        run(own, tmp_path / "out")
+
+
+def test_the_order_of_rows_in_a_prediction_file_does_not_matter(own, tmp_path):
+    before = run(own, tmp_path / "a")
+    break_predictions(own, lambda p: Predictions(p.sample_ids[::-1], p.split[::-1], p.pred_probs[::-1]))
+    assert run(own, tmp_path / "b") == before
+
+
+def test_people_may_have_annotated_only_some_images(own, tmp_path):
+    rows = np.flatnonzero(own.split == "test")[::2]
+    truth = np.eye(3)[own.labels[rows]]
+    write_predicted(own, own.root / "baseline" / "predictions" / "human.parquet", rows, truth)
+    results = run(own, tmp_path / "out")
+    assert results["test"]["human"]["n"] == len(rows)
+    assert results["comparisons"]["ensemble_minus_human"]["n"] == len(rows)
+    assert "human" not in results["val"]
+
+
+def test_plots_say_what_the_metrics_say(own, tmp_path):
+    results = run(own, tmp_path / "out")
+    rows = read_csv(tmp_path / "out" / "confusion.csv")
+    right = sum(row["actual"] == row["predicted"] for row in rows)
+    main = evaluate.headline_name(results)
+    assert right / len(rows) == pytest.approx(results["test"][main]["top1_accuracy"])
+    accuracy = {
+        row["name"]: float(row["top1_accuracy"]) for row in read_csv(tmp_path / "out" / "accuracy.csv")
+    }
+    assert accuracy == {name: record["top1_accuracy"] for name, record in results["test"].items()}
+    bins = read_csv(tmp_path / "out" / "calibration.csv")
+    assert sum(int(row["n"]) for row in bins) == len(rows)
+
+
+def test_the_same_inputs_give_the_same_bytes(own, tmp_path):
+    for name in ("a", "b"):
+        write_json(tmp_path / name / "metrics.json", run(own, tmp_path / name))
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == ["accuracy.csv", "calibration.csv", "confusion.csv", "metrics.json", "report.html"]
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_a_whole_evaluation_imports_nothing_heavy(own, tmp_path):
+    code = (
+        "import sys\n"
+        f"for name in {HEAVY!r}: sys.modules[name] = None\n"
+        "from pathlib import Path\n"
+        "from stages import evaluate\n"
+        f"params = evaluate.Params(**{PARAMS.model_dump()!r})\n"
+        f"folders = {{name: Path({str(own.root)!r}) / name for name in {FOLDERS!r}}}\n"
+        f"evaluate.run(params, **folders, out=Path({str(tmp_path / 'out')!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_ten_thousand_draws_over_ten_thousand_samples_cost_seconds():
+    import time
+
+    from stages.lib.intervals import paired_intervals
+
+    differences = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=(10_000, 12))
+    started = time.process_time()
+    paired_intervals(differences, np.arange(10_000), 1_000, 0.95, np.random.default_rng(0))
+    assert time.process_time() - started < 2.0  # a tenth of the draws in a tenth of the 20 s that are allowed
+
+
+def test_the_summary_names_every_prediction_with_interval_and_n(own, tmp_path, capsys):
+    from stages.commands.summary import summary
+
+    out = tmp_path / "out"
+    results = run(own, out)
+    write_json(out / "metrics.json", results)
+    summary(out)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in results["test"])
+    assert f"{100 * results['test']['ensemble']['top1_accuracy']:.1f}" in printed
+    assert str(out / "report.html") in printed
+    assert read_json(out / "metrics.json") == results
+
+
+def test_a_summary_of_nothing_says_what_to_run(tmp_path):
+    from stages.commands.summary import summary
+
+    with pytest.raises(InputError, match="make repro"):
+        summary(tmp_path)
