@@ -80,8 +80,8 @@ def _check_shape(path: Path) -> list[int]:
 
 
 def _decision(line: int, row: Mapping[str, str]) -> Decision:
-    # Spreadsheets put a byte order mark before the first column's name.
-    cell = {name.removeprefix("\ufeff"): value for name, value in row.items()}
+    # Spreadsheets put a byte order mark before the first column's name, and may quote it.
+    cell = {name.removeprefix("\ufeff").strip('"'): value for name, value in row.items()}
     return Decision(
         row=line,
         sample_id=cell["sample_id"],

@@ -1,0 +1,185 @@
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from stages.lib.artifacts import read_json, write_csv, write_json, write_table
+from stages.lib.curated_frames import Evidence, class_columns, sample_columns
+from stages.lib.duplicate_findings import FoundPair
+from stages.lib.errors import InputError
+from stages.validate import Params, run
+
+# Great Expectations 1.24 imports sre_constants and sre_parse, which Python deprecated; nothing of ours does.
+pytestmark = pytest.mark.filterwarnings("ignore:module 'sre_.*' is deprecated:DeprecationWarning")
+
+BOUNDS = Params(
+    label_issues_warning=0.1,
+    label_issues_critical=0.5,
+    conflicts_critical=0.05,
+    quarantined_warning=0.01,
+    dropped_warning=0.2,
+    min_class_size_warning=3,
+    imbalance_ratio_warning=2.0,
+)
+HOSTILE = "<script>alert(1)</script> ${HOME} $column"
+PAIRS = ["sample_id_a", "sample_id_b", "score", "kind", "label_a", "label_b"]
+
+
+def write_inputs(root: Path, labels: Sequence[str | None], **parts: Any) -> dict[str, Path]:
+    """Write what the stage reads: samples s0, s1, …, all kept unless `status` and `reason` say otherwise."""
+    n = len(labels)
+    ids = parts.get("ids", [f"s{k}" for k in range(n)])
+    folders = {
+        name: root / name for name in ("ingest", "duplicates", "label_noise", "curate", "class_balance")
+    }
+    text = {
+        "sample_id": ids,
+        "label": labels,
+        "status": parts.get("status", ["keep"] * n),
+        "reason": parts.get("reason", [""] * n),
+        "source": [f"{sample_id}.png" for sample_id in ids],
+    }
+    sides = {name: pa.array([8] * n, pa.int32()) for name in ("width", "height")}
+    columns = {name: pa.array(values, pa.string()) for name, values in text.items()}
+    write_table(folders["curate"] / "samples.parquet", pa.table(columns | sides))
+    doubted = {"sample_id": ids, "is_label_issue": parts.get("doubted", [False] * n)}
+    write_table(folders["label_noise"] / "scores.parquet", pa.table(doubted))
+    write_csv(folders["duplicates"] / "pairs.csv", PAIRS, parts.get("pairs", []))
+    write_csv(folders["duplicates"] / "conflicts.csv", PAIRS, [])
+    refused = [(name, "truncated", "", "") for name in parts.get("quarantined", [])]
+    write_csv(folders["ingest"] / "quarantine.csv", ["file", "reason", "detail", "sha256"], refused)
+    names = parts.get("classes", sorted({str(label) for label in labels}))
+    counts = {name: {"n": list(labels).count(name)} for name in names}
+    write_json(folders["class_balance"] / "plan.json", {"classes": counts})
+    return folders
+
+
+def verdicts(folder: Path) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for entry in read_json(folder / "verdict.json")["expectations"]}
+
+
+class Links(HTMLParser):
+    """Collect tags, and every address a page could load or lead to."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "action")]
+
+
+def test_sound_data_passes_with_the_same_bytes_on_every_run_and_docs_without_a_network(
+    tmp_path: Path,
+) -> None:
+    folders = write_inputs(tmp_path, [HOSTILE] * 5 + ["$HOME"] * 5)
+    outs = [tmp_path / "one", tmp_path / "two"]
+    metrics = [run(BOUNDS, **folders, out=out) for out in outs]
+    assert metrics[0] == metrics[1]
+    assert metrics[0]["n_passed"] == metrics[0]["n_expectations"]
+    files = sorted(path.relative_to(outs[0]) for path in outs[0].rglob("*") if path.is_file())
+    assert [path.as_posix() for path in files] == [
+        "docs/classes.html",
+        "docs/files.html",
+        "docs/index.html",
+        "docs/samples.html",
+        "verdict.json",
+    ]
+    for path in files:
+        content = (outs[0] / path).read_bytes()
+        assert content == (outs[1] / path).read_bytes()
+        assert not re.search(rb"20\d\d-\d\d-\d\d|/tmp/|https?://", content)
+    for path in files[:-1]:
+        page = Links(outs[0] / path)
+        assert not {"script", "link", "img", "iframe"} & set(page.tags)
+        for address in page.addresses:
+            assert (outs[0] / "docs" / address.partition("#")[0]).is_file()
+
+
+def test_every_planted_fault_is_told_with_its_rows_and_a_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ["Cat"] * 4 + ["cat"] * 2 + ["dog"] * 14
+    pairs = [("s0", "s19", 1.0, "exact", "Cat", "dog")]
+    folders = write_inputs(
+        tmp_path,
+        [*labels[:19], "bird"],
+        ids=[*(f"s{k}" for k in range(18)), "s17", "s19"],
+        classes=["Cat", "cat", "dog"],
+        status=["keep"] * 15 + ["drop"] * 4 + ["keep"],
+        doubted=[k < 9 for k in range(20)],
+        pairs=pairs,
+        quarantined=["=cmd.png"],
+    )
+    with pytest.raises(InputError) as caught:
+        run(BOUNDS, **folders, out=tmp_path / "out")
+    found = verdicts(tmp_path / "out")
+    assert not read_json(tmp_path / "out" / "verdict.json")["passed"]
+    failed = {
+        name: (entry["severity"], entry["unexpected"]) for name, entry in found.items() if not entry["passed"]
+    }
+    assert failed == {
+        "sample_ids_unique": ("critical", ["s17"]),
+        "labels_known": ("critical", ["s19"]),
+        "changes_explained": ("critical", ["s15", "s16", "s17"]),
+        "exact_copies_agree": ("warning", ["s0", "s19"]),
+        "few_exact_copies_disagree": ("critical", ["s0", "s19"]),
+        "few_labels_doubted": ("warning", [f"s{k}" for k in range(9)]),
+        "labels_mostly_believed": ("critical", [f"s{k}" for k in range(9)]),
+        "few_quarantined": ("warning", ["=cmd.png"]),
+        "classes_large_enough": ("warning", ["cat"]),
+        "classes_balanced": ("warning", ["Cat", "cat"]),
+        "class_names_distinct": ("warning", ["cat"]),
+    }
+    message = str(caught.value)
+    assert message.startswith("5 critical expectation(s) failed")
+    told = capsys.readouterr().err
+    for name, (severity, rows) in failed.items():
+        assert f"{severity}: {name}: " in (message if severity == "critical" else told)
+        assert all(f'"{row}"' in (message if severity == "critical" else told) for row in rows)
+    assert message.count("remedy: ") == 5
+    page = (tmp_path / "out" / "docs" / "samples.html").read_text(encoding="utf-8")
+    assert "<code>s17</code>" in page
+
+
+@pytest.mark.parametrize("labels", [["cat"] * 5, []])
+def test_l7_fewer_than_two_classes_stop_the_chain(tmp_path: Path, labels: list[str]) -> None:
+    with pytest.raises(InputError, match=r"two_classes(.|\n)*two classes or more"):
+        run(BOUNDS, **write_inputs(tmp_path, labels), out=tmp_path / "out")
+
+
+def evidence(**samples: list[Any]) -> Evidence:
+    n = len(samples["label"])
+    defaults = {"sample_id": [f"s{k}" for k in range(n)], "status": ["keep"] * n, "reason": [""] * n}
+    sides = {"width": [8] * n, "height": [8] * n, "source": ["x"] * n}
+    doubts = {f"s{k}": True for k in range(n)}
+    pairs = [FoundPair(0, k, 1.0, "exact") for k in range(1, n)]
+    return Evidence(defaults | sides | samples, doubts, pairs, [], [], {"classes": {}})
+
+
+def test_i20_copies_agree_again_once_curation_has_settled_them() -> None:
+    labels = ["cat", "cat", "dog"]
+    assert sample_columns(evidence(label=labels))["exact_copies"] == ["disagree"] * 3
+    dropped = evidence(label=labels, status=["keep", "keep", "drop"], reason=["", "", "human"])
+    assert sample_columns(dropped)["exact_copies"] == ["agree"] * 3
+
+
+def test_a_label_somebody_decided_on_is_no_longer_doubted() -> None:
+    status, reason = ["keep", "relabel", "neutral"], ["human", "human", "conflicts"]
+    decided = evidence(label=["cat", "dog", None], status=status, reason=reason)
+    assert sample_columns(decided)["label_noise"] == [None, None, None]
+    assert sample_columns(evidence(label=["cat", "dog", None]))["label_noise"] == ["doubted", "doubted", None]
+
+
+def test_l3_spellings_of_one_class_are_named_and_l5_numbers_are_told_apart() -> None:
+    names = ["cat", "Cat", "cat ", "001", "1", "1.0"]
+    counts = {name: {"n": 2 if name == "cat" else 1} for name in names}
+    found = class_columns(Evidence({}, {}, [], [], [], {"classes": counts}))
+    assert found["spelling"] == ["its own", "like cat", "like cat", "its own", "its own", "its own"]
