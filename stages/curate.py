@@ -7,7 +7,7 @@ weight and no information. Rules never touch what will be test, because errors r
 own exam make the exam easier; only a person may. What a rule would have done there is in the ledger, as
 `withheld`.
 Source: Northcutt et al. 2021, Pervasive Label Errors in Test Sets, for why test labels need people.
-Cost: linear; 0.5 CPU s for 60,000 samples besides reading them.
+Cost: linear; 0.2 CPU s for 60,000 samples besides reading them.
 """
 
 from collections import Counter

@@ -5,7 +5,7 @@ sample, one a file, one a class. To: verdict.json and Data Docs.
 Why so: every later number rests on this data; a training run that starts on broken data costs hours and ends
 in a figure that looks like any other. A warning is told and lets pass.
 Source: Great Expectations runs the checks; what is checked follows Breck et al. 2019, Data Validation for ML.
-Cost: 5 CPU s, most of it the import of Great Expectations.
+Cost: 4 CPU s, most of it the import of Great Expectations; 60,000 samples add under 1.
 """
 
 import json
