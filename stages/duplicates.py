@@ -40,7 +40,7 @@ Labels = Sequence[str | None]
 class Params(Section):
     """Section `duplicates` of params.yaml."""
 
-    neighbours: int = Field(ge=3, le=200)
+    neighbours: int = Field(ge=4, le=200)
     max_shift: float = Field(ge=0, lt=0.5)
     threshold: float = Field(gt=0, lt=1)
 

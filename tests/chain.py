@@ -14,8 +14,21 @@ import yaml
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 
-TINY: dict[str, Any] = {}
-"""Params that make every stage small; what they are is decided by the stages' own sections below."""
+TINY: dict[str, dict[str, Any]] = {
+    "ingest": {
+        "source": "folder",
+        "path": "data/raw/pictures",
+        "image_size": 12,
+        "max_quarantine_fraction": 0.5,
+    },
+    "label_noise": {"folds": 3},
+    "baseline": {"linear_c": [0.1]},
+    "pretrain": {"epochs": 2},
+    "train": {"seeds": [0, 1], "epochs": 6, "head_epochs": 1, "widths": [16, 16, 16]},
+    "distill": {"epochs": 4, "widths": [8, 8, 8]},
+    "evaluate": {"bootstrap_draws": 200},
+}
+"""Params that make every stage small on a hundred pictures of our own."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,9 @@ class Chain:
         done = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, check=True)
         return done.stdout
 
-    def run(self, *command: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, *command: str, environment: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         """Run a command of the environment (`dvc`, `assay`) in the clone."""
         return subprocess.run(
             [str(BIN / command[0]), *command[1:]],
@@ -63,7 +78,11 @@ class Chain:
 
     def environment(self) -> dict[str, str]:
         """Return an environment in which the clone's own code, state and tracker are used."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ASSAY_", "MLFLOW_", "DVC_"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ASSAY_", "MLFLOW_", "DVC_"))
+        }
         own = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(self.root)}
         return kept | own | {"ASSAY_TRACKING": "on" if self.tracking else "off"}
 

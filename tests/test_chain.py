@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from stages.lib.provenance import key_of_lock_entry
 from tests.chain import TINY, Chain
 from tests.folder_fixture import write_class_folders
 
-CLASSES = {"caf\u00e9 au lait": 24, "<script>alert(1)</script>": 24, "it's \"quoted\"": 24, "\u732b": 24}
+CLASSES = {"caf\u00e9 au lait": 24, "<script>alert(1)": 24, 'it\'s "quoted"': 24, "\u732b": 24}
 """Spaces, markup, quotes, and letters of another script: a class name is any text."""
 
 SEEDS = (0, 1)
@@ -65,13 +67,15 @@ def test_class_names_stay_as_they_are_and_are_inert_in_the_report(tiny: Chain) -
     assert sorted(read_json(tiny.root / "data/split/classes.json")) == sorted(CLASSES)
     report = (tiny.root / "data/evaluate/report.html").read_text(encoding="utf-8")
     assert "<script>alert(1)" not in report
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in report
+    assert "&lt;script&gt;alert(1)" in report
 
 
 def test_nothing_is_written_outside_declared_outputs_and_ignored_folders(tiny: Chain) -> None:
     assert tiny.git("status", "--porcelain").strip() == ""
     for folder in (path for path in (tiny.root / "data").iterdir() if path.name not in {"raw", "review"}):
-        strays = [path for path in folder.rglob("*") if path.name.startswith(".") and path.name != ".gitignore"]
+        strays = [
+            path for path in folder.rglob("*") if path.name.startswith(".") and path.name != ".gitignore"
+        ]
         assert strays == [], folder
 
 
@@ -106,42 +110,45 @@ def test_two_clones_hold_the_same_lock_file(tiny: Chain, tmp_path: Path) -> None
     assert (other.root / "dvc.lock").read_bytes() == (tiny.root / "dvc.lock").read_bytes()
 
 
+@contextmanager
+def changed(chain: Chain, section: str, values: dict[str, object]) -> Iterator[None]:
+    """Change params for a while; afterwards params, lock file and outputs are as before."""
+    files = [chain.root / name for name in ("params.yaml", "dvc.lock")]
+    before = [file.read_bytes() for file in files]
+    chain.set_params(**{section: values})
+    try:
+        yield
+    finally:
+        for file, content in zip(files, before, strict=True):
+            file.write_bytes(content)
+        assert chain.run("dvc", "checkout", "--quiet").returncode == 0
+        chain.git("checkout", "--quiet", "--", "data")
+
+
 @pytest.mark.parametrize(
-    ("section", "values", "expected"),
+    ("section", "values", "first", "downstream"),
     [
-        ("evaluate", {"bootstrap_draws": 300}, ["evaluate"]),
-        ("predict", {"batch_size": 64}, ["predict", "evaluate"]),
-        ("baseline", {"linear_max_iter": 2000}, ["baseline", "evaluate"]),
+        ("evaluate", {"bootstrap_draws": 300}, "evaluate", set()),
+        ("distill", {"temperature": 3.0}, "distill", {"predict", "evaluate"}),
+        ("baseline", {"linear_max_iter": 2000}, "baseline", {"evaluate"}),
     ],
 )
 def test_one_changed_key_reruns_exactly_its_stage_and_what_depends_on_it(
-    tiny: Chain, section: str, values: dict[str, object], expected: list[str]
+    tiny: Chain, section: str, values: dict[str, object], first: str, downstream: set[str]
 ) -> None:
-    params = tiny.root / "params.yaml"
-    lock = tiny.root / "dvc.lock"
-    before, locked = params.read_bytes(), lock.read_bytes()
-    runs = run_names(tiny)
-    tiny.set_params(**{section: values})
-    executed = tiny.repro()
-    added = sorted(run_names(tiny))
-    params.write_bytes(before)
-    lock.write_bytes(locked)
-    assert set(executed) <= set(expected)
-    assert executed[0] == expected[0]
-    for name in [*runs]:
-        added.remove(name)
-    assert added == sorted([*executed, "pipeline"])
+    before = Counter(run_names(tiny))
+    with changed(tiny, section, values):
+        executed = tiny.repro()
+        added = Counter(run_names(tiny)) - before
+    assert executed[0] == first
+    assert set(executed[1:]) <= downstream, "a stage whose inputs came out equal may be skipped"
+    assert added == Counter([*executed, "pipeline"])
 
 
-def test_a_new_seed_trains_only_that_seed(tiny: Chain) -> None:
-    params, lock = tiny.root / "params.yaml", tiny.root / "dvc.lock"
-    before, locked = params.read_bytes(), lock.read_bytes()
-    tiny.set_params(train={"seeds": [0, 1, 5]})
-    executed = tiny.repro()
-    assert executed == ["train@5", "distill", "predict", "evaluate"]
-    params.write_bytes(before)
-    lock.write_bytes(locked)
-    assert set(tiny.repro()) <= {"distill", "predict", "evaluate"}
+def test_a_new_seed_trains_only_that_seed_and_a_removed_one_leaves_the_workspace(tiny: Chain) -> None:
+    with changed(tiny, "train", {"seeds": [0, 1, 5]}):
+        assert tiny.repro() == ["train@5", "distill", "predict", "evaluate"]
+    assert tiny.repro() == []
     assert not (tiny.root / "data/train/seed5").exists()
 
 
@@ -161,13 +168,12 @@ def test_an_experiment_runs_and_is_shown(tiny: Chain) -> None:
     assert "more-draws" in tiny.run("dvc", "exp", "show", "--csv").stdout
     tiny.git("checkout", "--quiet", "--", ".")
     assert tiny.run("dvc", "checkout", "--quiet").returncode == 0
+    assert tiny.repro() == []
 
 
 def test_a_wrong_param_stops_before_any_stage(tiny: Chain) -> None:
-    before = (tiny.root / "params.yaml").read_bytes()
-    tiny.set_params(train={"learing_rate": 1})
-    done = tiny.run("assay", "repro")
-    (tiny.root / "params.yaml").write_bytes(before)
+    with changed(tiny, "train", {"learing_rate": 1}):
+        done = tiny.run("assay", "repro")
     assert done.returncode == 2
     assert "train.learing_rate: unknown key; did you mean" in done.stderr
     assert "Running stage" not in done.stdout

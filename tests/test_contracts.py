@@ -7,6 +7,7 @@ import subprocess
 import sys
 import typing
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,12 @@ def test_data_comes_from_earlier_stages_and_goes_to_the_stages_own_folder(stage:
 
 
 def test_what_a_stage_reads_is_written_by_another() -> None:
-    written = {p for stage in DVC.values() for kind in ("outs", "metrics", "plots") for p in paths(stage.get(kind, []))}
+    written = {
+        p
+        for stage in DVC.values()
+        for kind in ("outs", "metrics", "plots")
+        for p in paths(stage.get(kind, []))
+    }
     for stage in DVC.values():
         for path in (path for path in stage["deps"] if path.startswith("data/")):
             known = path in written or any(out.startswith(f"{path}/") for out in written)
@@ -124,12 +130,22 @@ def test_what_a_stage_reads_is_written_by_another() -> None:
 
 def test_every_key_of_params_has_a_comment() -> None:
     lines = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if re.match(r"  [a-z_]+:", line):
             assert before.lstrip().startswith("#") or "#" in line, f"no comment on: {line.strip()}"
 
 
-HEAVY = {"torch", "sklearn", "cleanlab", "great_expectations", "mlflow", "matplotlib", "timm", "faiss", "pandas"}
+HEAVY = {
+    "torch",
+    "sklearn",
+    "cleanlab",
+    "great_expectations",
+    "mlflow",
+    "matplotlib",
+    "timm",
+    "faiss",
+    "pandas",
+}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,7 +1,7 @@
 """Refuse what would fail later: every section of params.yaml, and files under data/raw that DVC cannot hash.
 
-It runs before the chain, in under two seconds, and lists all faults at once. A FIFO would make DVC wait for ever
-and a name that is not UTF-8 ends it with a traceback (both measured on DVC 3.67), so they are named here.
+It runs before the chain, in under two seconds, and lists all faults at once. A FIFO would make DVC wait for
+ever and a name that is not UTF-8 ends it with a traceback (both seen on DVC 3.67), so they are named here.
 """
 
 import importlib
@@ -32,7 +32,9 @@ def check(params_file: Path = PARAMS_FILE, raw_folder: Path = RAW) -> None:
 
 def param_faults(raw: Mapping[str, Any]) -> list[str]:
     """Return one line per fault over all sections, in run order."""
-    unknown = [f"  {name}: unknown section{nearest(name, list(STAGES))}" for name in raw if name not in STAGES]
+    unknown = [
+        f"  {name}: unknown section{nearest(name, list(STAGES))}" for name in raw if name not in STAGES
+    ]
     return unknown + [fault for stage in STAGES for fault in parse_section(_model(stage), stage, raw)[1]]
 
 

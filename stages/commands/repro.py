@@ -1,4 +1,4 @@
-"""Run the chain as a person wants it: check first, then `dvc repro`, then send records and show the results."""
+"""Run the chain as a person wants it: check, `dvc repro`, send the records, show the results."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ from stages.commands.check import check
 from stages.commands.summary import summary
 from stages.commands.sync import sync
 from stages.lib.config import read_params
-from stages.lib.errors import EnvironmentFault
+from stages.lib.errors import MachineError
 from stages.lib.journal import tracking_is_on
 from stages.lib.mirror import configure
 from stages.lib.progress import say
@@ -24,7 +24,7 @@ def repro(dvc_arguments: Sequence[str] = ()) -> int:
     remove_stale_seeds(TRAIN, read_params()["train"]["seeds"])
     dvc = shutil.which("dvc")
     if dvc is None:
-        raise EnvironmentFault("dvc is not on PATH: run `make repro`, or `. .venv/bin/activate` first")
+        raise MachineError("dvc is not on PATH: run `make repro`, or `. .venv/bin/activate` first")
     code = subprocess.run([dvc, "repro", *dvc_arguments], check=False).returncode
     remaining = sync() if tracking_is_on() else 0
     if remaining:
@@ -38,8 +38,8 @@ def repro(dvc_arguments: Sequence[str] = ()) -> int:
 def remove_stale_seeds(train: Path, seeds: Sequence[int]) -> None:
     """Remove networks of seeds that params no longer name, so that `data/train` holds what the chain uses.
 
-    DVC forgets a matrix item that left the list, but leaves its files in place, and later stages depend on the
-    folder as a whole. Its cache keeps the contents.
+    DVC forgets a matrix item that left the list, but leaves its files in place, and later stages depend on
+    the folder as a whole. Its cache keeps the contents.
     """
     wanted = {f"seed{seed}" for seed in seeds}
     for folder in sorted(train.glob("seed*")):

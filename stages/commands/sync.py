@@ -1,7 +1,7 @@
 """Send what stages recorded to MLflow; what could not be sent stays in the outbox for the next time.
 
-One process at a time does this. A stage starts it in the background (`--follow`), so that importing and waiting
-for a tracker costs the chain nothing; `assay sync` runs it in the foreground.
+One process at a time does this. A stage starts it in the background (`--follow`), so that importing and
+waiting for a tracker costs the chain nothing; `assay sync` runs it in the foreground.
 """
 
 import argparse

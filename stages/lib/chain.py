@@ -1,4 +1,4 @@
-"""The stages in run order. One name in five places: here and in dvc.yaml, params.yaml, stages/, data/, tests/."""
+"""The stages in run order; the same names stand in dvc.yaml, params.yaml, stages/, data/ and tests/."""
 
 STAGES = (
     "ingest",

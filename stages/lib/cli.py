@@ -1,6 +1,6 @@
 """Every stage's shell: arguments, params, one writer, fixed threads, run, metrics.json, and the record.
 
-A stage hands over its `run`; what `run` asks for by keyword is what its command line takes (see `stage_main`).
+A stage hands over its `run`; what `run` asks for by keyword is what its command line takes (`stage_main`).
 """
 
 import argparse
@@ -41,8 +41,8 @@ class Context:
 def stage_main(doc: str | None, model: type[Section], run: Callable[..., Metrics]) -> None:
     """Run a stage as a program and exit.
 
-    `run(params, *, ...)` takes `params` of `model`, and by keyword any of: Path and int (options of the command
-    line, `out` among them), a Section subclass (its keys, read from the section of the parameter's name), and
+    `run(params, *, ...)` takes `params` of `model`, and by keyword any of: Path and int (options of the
+    command line, `out` among them), a Section subclass (its keys, read from the section of the parameter's name), and
     a Context. It returns what goes to `out`/metrics.json.
     """
     module = Path(sys.argv[0]).stem
@@ -66,7 +66,7 @@ def _main(module: str, doc: str, model: type[Section], run: Callable[..., Metric
     out: Path = options["out"]
     with only_one(state_folder() / "locks" / f"{out.as_posix().replace('/', '-')}.lock", str(out)):
         params = load_section(model, module, params_file)
-        with _recorded(module, read_params(params_file), out) as context:
+        with _recorded(module, read_params(params_file)) as context:
             arguments |= {name: context for name, kind in wanted.items() if kind is Context}
             out.mkdir(parents=True, exist_ok=True)
             metrics = run(params, **arguments)
@@ -101,7 +101,7 @@ def _views(wanted: Mapping[str, type], params_file: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _recorded(module: str, params: Mapping[str, Any], out: Path) -> Iterator[Context]:
+def _recorded(module: str, params: Mapping[str, Any]) -> Iterator[Context]:
     """Give the context, and see to it that the journal ends with what happened."""
     inputs = inputs_of_running(module, params)
     stage = running_stage_name(module)

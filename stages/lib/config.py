@@ -1,7 +1,7 @@
-"""Params: strict, frozen models without defaults, and errors that name section, key and the nearest valid key.
+"""Params: strict, frozen models without defaults; errors name section, key and the nearest valid key.
 
-Defaults live in `params.yaml` alone. A model says type and range; whoever reads the error must be able to mend
-the file without opening code.
+Defaults live in `params.yaml` alone. A model says type and range; whoever reads the error must be able to
+mend the file without opening code.
 """
 
 import difflib
@@ -91,7 +91,9 @@ def _names(model: type[Section], loc: tuple[int | str, ...]) -> list[str]:
     """Return the valid keys beside the last part of `loc`, following nested sections."""
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        ):
             return []
         model = field.annotation
     return list(model.model_fields)

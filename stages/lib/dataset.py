@@ -42,7 +42,9 @@ def load_dataset(ingest: Path, curate: Path, split: Path) -> Dataset:
     classes = tuple(read_json(split / "classes.json"))
     place = {row["sample_id"]: row["split"] for row in read_csv(split / "splits.csv")}
     splits = np.array([place.get(sample_id, "") for sample_id in ids])
-    return Dataset(ids, pixels.array, _positions(samples["label"].to_pylist(), splits, classes), splits, classes)
+    return Dataset(
+        ids, pixels.array, _positions(samples["label"].to_pylist(), splits, classes), splits, classes
+    )
 
 
 def _positions(labels: list[str | None], splits: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from stages.lib.decode_worker import Rules, pack, unpack
-from stages.lib.errors import EnvironmentFault
+from stages.lib.errors import MachineError
 from stages.lib.refusal import RefusalError
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ class Worker:
         except WorkerLost as lost:
             self.clear()
             told = "`python -m stages.lib.decode_worker {}` shows why"
-            raise EnvironmentFault(f"the image decoder could not start ({lost}): {told}") from lost
+            raise MachineError(f"the image decoder could not start ({lost}): {told}") from lost
         return self._process
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib.errors import EnvironmentFault
+from stages.lib.errors import MachineError
 
 _PLACE = "datasets/data/digits.csv.gz"
 _SHAPE = (1797, 65)
@@ -23,7 +23,7 @@ def read_digits() -> tuple[np.ndarray, np.ndarray]:
     with gzip.open(_file(), "rb") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.int64)
     if table.shape != _SHAPE or table.min() < 0 or table.max() > _DARKEST:
-        raise EnvironmentFault(f"scikit-learn's {_PLACE} is another table: install the locked version")
+        raise MachineError(f"scikit-learn's {_PLACE} is another table: install the locked version")
     return table[:, :-1].reshape(-1, 8, 8).astype(np.uint8), table[:, -1]
 
 
@@ -32,7 +32,7 @@ def _file() -> Path:
     places = spec.submodule_search_locations if spec else None
     found = [path for place in places or [] if (path := Path(place) / _PLACE).is_file()]
     if not found:
-        raise EnvironmentFault(f"scikit-learn's {_PLACE} is missing: install requirements.lock")
+        raise MachineError(f"scikit-learn's {_PLACE} is missing: install requirements.lock")
     return found[0]
 
 

@@ -13,7 +13,7 @@ class InputError(AssayError):
     exit_code = 2
 
 
-class EnvironmentFault(AssayError):
+class MachineError(AssayError):
     """The machine lacks something: a package, a device, space, a permission."""
 
     exit_code = 3

@@ -109,7 +109,8 @@ def batch_independence(network: nn.Module, images: torch.Tensor) -> Check:
     """
     network.eval()
     inputs = images.clone().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(network(inputs)[0].square().sum(), inputs)
+    logits = network(inputs)
+    (gradient,) = torch.autograd.grad(logits[0].square().sum(), inputs, materialize_grads=True)
     own, others = float(gradient[0].abs().max()), float(gradient[1:].abs().max()) if len(images) > 1 else 0.0
     why = "a sample's result must come from its own pixels; a view, reshape or norm over the batch mixes them"
     return at_most("batch_independence", others / own if own > 0 else np.inf, 0, why)

@@ -32,7 +32,7 @@ CACHE_FROM_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class Pixels:
-    """Decoded images in manifest order; `array` is (N, H, W, C) uint8 with H = W, and C 1 (grey) or 3 (RGB)."""
+    """Decoded images in manifest order; `array` is (N, H, W, C) uint8, H = W, C = 1 (grey) or 3 (RGB)."""
 
     sample_ids: tuple[str, ...]
     array: np.ndarray

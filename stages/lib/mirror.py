@@ -1,8 +1,8 @@
 """Send journals to MLflow: one run per executed stage, under one parent run per pipeline state.
 
-A run is found again by its tags `assay.stage` and `assay.stage_key`; a stage that was killed and resumed goes on
-in the run it had. Everything sent is acknowledged in the journal's folder (`sent.json`), so that a server that
-dies between two calls costs nothing but a repeat of the last one.
+A run is found again by its tags `assay.stage` and `assay.stage_key`; a stage that was killed and resumed
+goes on in the run it had. What was sent is acknowledged in the journal's folder (`sent.json`), so that a
+server that dies between two calls costs nothing but a repeat of the last one.
 """
 
 import json
@@ -65,7 +65,9 @@ class Mirror:
     def send(self, folder: Path) -> bool:
         """Send what is new in one journal; True when it has ended and everything is sent."""
         events = list(_events(folder / EVENTS))
-        state = read_json(folder / "sent.json") if (folder / "sent.json").exists() else {"events": 0}
+        state: dict[str, Any] = {"events": 0}
+        if (folder / "sent.json").exists():
+            state = read_json(folder / "sent.json")
         if not events:
             return False
         run_id = state.get("run_id") or self._run_of(events[0])

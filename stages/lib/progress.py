@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
 
 
 def _length(items: Iterable[T]) -> int | None:
-    return len(items) if hasattr(items, "__len__") else None
+    return len(items) if isinstance(items, Sized) else None
 
 
 def _bar(items: Iterable[T], label: str, total: int | None) -> Iterator[T]:

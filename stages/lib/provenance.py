@@ -1,7 +1,7 @@
 """Name a computation by what went into it: a stage's key is a hash of its command, params and input digests.
 
-The same key follows from `dvc.lock` (`key_of_lock_entry`) and from inside the running stage (`key_of_running`),
-so that a tracked run can be found from the lock file and back.
+The same key follows from `dvc.lock` (`key_of_lock_entry`) and from inside the running stage
+(`inputs_of_running`), so that a tracked run can be found from the lock file and back.
 """
 
 import hashlib

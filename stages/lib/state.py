@@ -1,8 +1,8 @@
 """The one folder that is neither input nor output: checkpoints, caches, locks, and records not yet sent.
 
-Git and DVC ignore it; it can be deleted at any time at the cost of work done again. `ASSAY_STATE` moves it.
-An experiment that DVC runs in a temporary copy (`dvc exp run --temp`) uses the folder of the repository it came
-from, so that its records and checkpoints outlive the copy.
+Git and DVC ignore it; it can be deleted at any time at the cost of work done again. `ASSAY_STATE` moves
+it. An experiment that DVC runs in a temporary copy (`dvc exp run --temp`) uses the folder of the repository
+it came from, so that its records and checkpoints outlive the copy.
 """
 
 import os

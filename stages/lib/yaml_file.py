@@ -27,13 +27,13 @@ class _StrictLoader(_BASE):  # type: ignore[misc]  # the base is chosen at run t
     """PyYAML's safe loader without implicit guesses."""
 
 
-def _strict_int(loader: Any, node: yaml.ScalarNode) -> int:
+def _strict_int(_: Any, node: yaml.ScalarNode) -> int:
     if not _PLAIN_INT.fullmatch(node.value):
         raise _marked(node, f"'{node.value}' is ambiguous as a number: write it in plain digits")
     return int(node.value)
 
 
-def _strict_bool(loader: Any, node: yaml.ScalarNode) -> bool:
+def _strict_bool(_: Any, node: yaml.ScalarNode) -> bool:
     if not _PLAIN_BOOL.fullmatch(node.value):
         raise _marked(node, f"'{node.value}' is ambiguous: write true or false, or quote it as text")
     return bool(node.value == "true")
@@ -67,7 +67,7 @@ def read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise InputError(f"{path}, line {line}: {error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, InputError) as error:
         raise InputError(f"{path}: not readable as YAML: {error}") from error
 
 
@@ -88,12 +88,7 @@ def _refuse_aliases_and_depth(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_BASE):
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem=f"the alias '*{event.anchor}' is not allowed: write the value out",
-                problem_mark=event.start_mark,
-            )
+            raise InputError(f"the alias '*{event.anchor}' is not allowed: write the value out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark
-            )
+            raise InputError(f"nested more than {MAX_DEPTH} deep")

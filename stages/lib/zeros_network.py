@@ -16,7 +16,7 @@ from stages.lib.nets import Classifier as Network
 from stages.lib.normalise import Normalisation
 from stages.lib.tasks import Classification, forward
 
-EPOCHS = 20
+EPOCHS = 12
 MOST_SAMPLES = 2048
 """Black images are all alike: 2,048 of them tell the class shares within about 2 %."""
 
@@ -42,7 +42,7 @@ def zeros_network_probs(
     recipe = Recipe(
         (Phase("zeros", EPOCHS, body_rate=1.0),),
         batch_size=128,
-        learning_rate=1e-2,
+        learning_rate=0.1,
         weight_decay=0.0,
         warmup_fraction=0.1,
         ema_decay=0.9,

@@ -32,13 +32,13 @@ def test_every_fault_is_listed_in_one_message(tmp_path: Path) -> None:
 
 
 def test_P1_the_command_refuses_in_under_two_seconds_without_a_traceback(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"train": PARAMS["train"] | {"sedes": [1]}}))
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump(PARAMS | {"train": PARAMS["train"] | {"sedes": [1]}})
+    )
     started = time.monotonic()
     command = [sys.executable, "-m", "stages.commands.main", "check"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert time.monotonic() - started < 5.0, "2 s on an idle machine; tests share it"
     assert done.returncode == 2
     assert "train.sedes: unknown key; did you mean 'seeds'?" in done.stderr

@@ -14,7 +14,9 @@ _text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 
 @settings(max_examples=200)
 @given(st.lists(st.tuples(_text, _text), max_size=5))
-def test_any_text_survives_a_csv(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+def test_any_text_survives_a_csv(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     write_csv(path, ["x", "y"], rows)
     assert [(row["x"], row["y"]) for row in read_csv(path)] == rows
@@ -34,12 +36,17 @@ def test_negative_numbers_stay_numbers(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == "x,y\n-1,-0.5\n"
 
 
+def fail_in_the_middle(path: Path) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("in the middle")
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"old": True})
-    with pytest.raises(RuntimeError, match="in the middle"), atomic(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("in the middle")
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail_in_the_middle(path)
     assert read_json(path) == {"old": True}
     assert list(tmp_path.iterdir()) == [path]
 

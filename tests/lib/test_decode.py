@@ -1,4 +1,3 @@
-# ruff: noqa: N802 (test names carry the ids of the fault list, which are in capitals)
 import io
 import resource
 import struct

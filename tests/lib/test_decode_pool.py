@@ -1,4 +1,3 @@
-# ruff: noqa: N802 (test names carry the ids of the fault list, which are in capitals)
 import io
 import os
 import signal
@@ -14,7 +13,7 @@ from PIL import Image
 from stages.lib import decode_pool
 from stages.lib.decode_pool import DecodePool, Worker, WorkerLost, worker_command
 from stages.lib.decode_worker import Rules, answer, pack, unpack
-from stages.lib.errors import EnvironmentFault
+from stages.lib.errors import MachineError
 from stages.lib.refusal import RefusalError
 
 RULES = Rules(10**6, 8, 20.0, 8, "pad", (255, 255, 255))
@@ -142,7 +141,7 @@ def test_closing_ends_workers_in_the_middle_of_a_file() -> None:
 
 def test_a_decoder_that_cannot_start_is_a_fault_of_the_environment() -> None:
     pool = DecodePool(RULES, [sys.executable, "-c", "raise SystemExit(3)"], workers=1)
-    with closing(pool), pytest.raises(EnvironmentFault, match="ended with code 3"):
+    with closing(pool), pytest.raises(MachineError, match="ended with code 3"):
         pool.decode(png())
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: N802 (test names carry the ids of the fault list, which are in capitals)
 import os
 import socket
 import threading
@@ -121,7 +120,7 @@ def test_I21_names_that_are_no_utf8_are_shown_escaped(tmp_path: Path) -> None:
     touch(tmp_path / "c" / "1.png")
     for name in (b"c/caf\xe9.jpg", b"cl\xe9/1.jpg"):
         path = os.fsencode(tmp_path) + b"/" + name
-        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 (a Path cannot be made of bytes)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         Path(os.fsdecode(path)).write_bytes(b"x")
     assert reasons(tmp_path) == {"c/caf\\xe9.jpg": "name_not_utf8", "cl\\xe9/1.jpg": "name_not_utf8"}
     assert scan(tmp_path).class_folders == ["c"]

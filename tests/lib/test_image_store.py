@@ -44,4 +44,6 @@ def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:
     arrays = [np.full((8, 8), 7, np.uint8)]
     for name in ("a", "b"):
         store(tmp_path / name, arrays, 1)
-    assert (tmp_path / "a" / image_store.FILE).read_bytes() == (tmp_path / "b" / image_store.FILE).read_bytes()
+    assert (tmp_path / "a" / image_store.FILE).read_bytes() == (
+        tmp_path / "b" / image_store.FILE
+    ).read_bytes()

@@ -87,7 +87,8 @@ def test_a_killed_stage_is_marked_and_its_resumption_goes_on_in_the_same_run(rec
         "import os\n"
         "from stages.lib.journal import Journal\n"
         "from stages.lib.provenance import Inputs\n"
-        f"journal = Journal.start('train@0', Inputs({INPUTS.command!r}, {INPUTS.params!r}, {INPUTS.digests!r}))\n"
+        f"inputs = Inputs({INPUTS.command!r}, {INPUTS.params!r}, {INPUTS.digests!r})\n"
+        "journal = Journal.start('train@0', inputs)\n"
         "journal.metrics({'val/loss': 1.0}, 0)\n"
         "os.kill(os.getpid(), 9)\n"
     )
