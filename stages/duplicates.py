@@ -10,7 +10,7 @@ the embedding finds copies but also look-alikes; only pixels tell a second file 
 A set of m equal pictures is written as m - 1 pairs with its first labelled member, not as m (m - 1) / 2.
 `score` is 1 for exact copies and 1 - (residual / usual residual) for near ones; `distance` is 1 - score.
 
-Cost: 2 CPU seconds on digits with imports; 60,000 colour images of 32 x 32 about 3 CPU minutes, most of it
+Cost: 1 CPU second on digits with imports; 60,000 colour images of 32 x 32 about 3 CPU minutes, half of it
 exact neighbour search, which grows with the square of the number of images.
 """
 
