@@ -4,7 +4,8 @@ From prediction files alone (`data/baseline/predictions`, `data/predict/predicti
 labels and splits; every prediction, dummy to ensemble, passes the same code. Nothing is chosen here by test.
 - Accuracies carry Wilson intervals on the effective number of samples; differences carry paired bootstrap
   intervals over groups and an exact sign test (McNemar's where every group is one image): `lib/intervals.py`.
-- The p-values of all comparisons are also given corrected by Holm for how many were made.
+- P-values are also given corrected by Holm for how many comparisons answer the same question: is the model
+  better than a baseline, and does an ingredient (ensemble, augmentation at test time, distillation) help?
 - Training is random: over seeds the mean and the standard deviation count, never the best seed.
 
 The report (`stages/lib/report.py`) shows this beside what every earlier stage found.
@@ -16,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +33,7 @@ from stages.lib.truth import SCORED, Entry, Truth, load_entries, load_truth
 
 SEED_NAME = re.compile(r"seed\d+(?P<views>_tta)?")
 MAIN = "ensemble"
+BASELINES = ("dummy", "linear", "linear_embedding", "human")
 SEED_MEAN = "seed_mean"
 """The accuracy of the networks of all seeds, averaged for each image: what a single training run gives."""
 
@@ -52,6 +54,7 @@ class Pair:
     a: str
     b: str
     b_members: tuple[str, ...]
+    question: Literal["baseline", "ingredient"]
 
     @property
     def name(self) -> str:
@@ -125,16 +128,14 @@ def planned_pairs(names: Sequence[str]) -> list[Pair]:
     The ensemble against the baselines, against people, and against single networks; test-time augmentation
     against the plain view of the same network; the student against its teacher.
     """
-    seeds = tuple(seed_names(names))
-    asked: list[tuple[str, str, tuple[str, ...]]] = [
-        (MAIN, b, (b,)) for b in ("dummy", "linear", "linear_embedding", "human")
-    ]
-    asked += [(MAIN, SEED_MEAN, seeds)] if seeds else []
-    asked += [(MAIN, seed, (seed,)) for seed in seeds]
+    seeds, available = tuple(seed_names(names)), set(names)
     plain = [name.removesuffix("_tta") for name in names if name.endswith("_tta")]
-    asked += [(f"{name}_tta", name, (name,)) for name in plain]
-    asked += [("student", MAIN, (MAIN,))]
-    return [Pair(a, b, members) for a, b, members in asked if {a, *members} <= set(names)]
+    pairs = [Pair(MAIN, other, (other,), "baseline") for other in BASELINES]
+    pairs += [Pair(MAIN, SEED_MEAN, seeds, "ingredient")] if seeds else []
+    pairs += [Pair(MAIN, seed, (seed,), "ingredient") for seed in seeds]
+    pairs += [Pair(f"{name}_tta", name, (name,), "ingredient") for name in plain]
+    pairs += [Pair("student", MAIN, (MAIN,), "ingredient")]
+    return [pair for pair in pairs if {pair.a, *pair.b_members} <= available]
 
 
 def correctness(truth: Truth, entry: Entry) -> np.ndarray:
@@ -147,7 +148,7 @@ def correctness(truth: Truth, entry: Entry) -> np.ndarray:
 def compare(
     truth: Truth, entries: Mapping[str, Entry], pairs: Sequence[Pair], params: Params
 ) -> dict[str, dict[str, Any]]:
-    """Return {name: {difference, ci, p_value, p_value_holm, n}} of each pair, on test samples both cover."""
+    """Return {name: {difference, ci, p_value, p_value_holm, n}}, on test samples both cover."""
     test = truth.split == "test"
     groups = np.unique(truth.groups[test], return_inverse=True)[1]
     right = {name: correctness(truth, entry)[test] for name, entry in entries.items()}
@@ -159,18 +160,27 @@ def compare(
     rng = np.random.default_rng(params.seed)
     intervals = paired_intervals(differences, groups, params.bootstrap_draws, params.confidence, rng)
     p_values = [p_value(pair, column, groups) for pair, column in kept]
+    corrected = holm_by_question([pair for pair, _ in kept], p_values)
     return {
         pair.name: {
             "difference": float(np.nanmean(column)),
             "ci": list(interval),
             "p_value": p,
-            "p_value_holm": corrected,
+            "p_value_holm": p_holm,
             "n": int(np.isfinite(column).sum()),
         }
-        for (pair, column), interval, p, corrected in zip(
-            kept, intervals, p_values, holm(p_values), strict=True
-        )
+        for (pair, column), interval, p, p_holm in zip(kept, intervals, p_values, corrected, strict=True)
     }
+
+
+def holm_by_question(pairs: Sequence[Pair], p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for how many pairs ask the same question, in the given order."""
+    corrected = [0.0] * len(pairs)
+    for question in ("baseline", "ingredient"):
+        places = [index for index, pair in enumerate(pairs) if pair.question == question]
+        for index, p in zip(places, holm([p_values[index] for index in places]), strict=True):
+            corrected[index] = p
+    return corrected
 
 
 def p_value(pair: Pair, differences: np.ndarray, groups: np.ndarray) -> float:
@@ -237,14 +247,22 @@ def run(
     truth = load_truth(curate, split, duplicates)
     entries = load_entries(truth, [baseline / "predictions", predict / "predictions"])
     scores = score_all(truth, entries, params)
+    pairs = planned_pairs(list(entries))
     results = scores | {
-        "comparisons": compare(truth, entries, planned_pairs(list(entries)), params),
+        "comparisons": compare(truth, entries, pairs, params),
         "seeds": {name: over_seeds(scores[name]) for name in SCORED},
     }
     main = headline_name(scores)
     write_plots(truth, entries[main], scores, params, out)
     found = Evaluation(
-        truth, entries, results, main, params.confidence, params.ece_bins, params.bootstrap_draws
+        truth=truth,
+        entries=entries,
+        results=results,
+        main=main,
+        questions={pair.name: pair.question for pair in pairs},
+        confidence=params.confidence,
+        ece_bins=params.ece_bins,
+        draws=params.bootstrap_draws,
     )
     folders = Folders(
         ingest,

@@ -76,6 +76,13 @@ def test_the_comparisons_are_planned_from_names_alone():
     ]
 
 
+def test_p_values_are_corrected_for_the_comparisons_of_their_own_question():
+    pairs = evaluate.planned_pairs(["dummy", "linear", "seed0", "ensemble", "student"])
+    assert [pair.question for pair in pairs] == ["baseline"] * 2 + ["ingredient"] * 3
+    found = evaluate.holm_by_question(pairs, [0.001, 0.02, 0.02, 0.5, 0.9])
+    assert found == pytest.approx([0.002, 0.02, 0.06, 1.0, 1.0])
+
+
 def test_seeds_are_told_as_mean_and_deviation_never_the_best(results):
     accuracies = [results["test"][name]["top1_accuracy"] for name in ("seed0", "seed1")]
     found = results["seeds"]["test"]["seed"]

@@ -19,6 +19,11 @@ from stages.lib.pictures import Picture, pictures, png_uri
 from stages.lib.prior_findings import Curve, Findings, Folders, Suspect, read_findings
 from stages.lib.truth import Entry, Truth
 
+QUESTIONS = (
+    ("baseline", "Is the ensemble better than what needs no network?"),
+    ("ingredient", "Does an ingredient help: ensemble, augmentation at test time (tta), distillation?"),
+)
+
 TEMPLATE = "report.html.jinja"
 STYLESHEET = "report.css.jinja"
 
@@ -37,12 +42,16 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` computed: results as in metrics.json, and the prediction that speaks for the model."""
+    """What `evaluate` computed: results as in metrics.json; `main` is the one that speaks for the model.
+
+    `questions` says for each comparison by name what it answers: baseline or ingredient.
+    """
 
     truth: Truth
     entries: Mapping[str, Entry]
     results: Mapping[str, Any]
     main: str
+    questions: Mapping[str, str]
     confidence: float
     ece_bins: int
     draws: int
@@ -76,7 +85,7 @@ def build_report(evaluation: Evaluation, folders: Folders) -> str:
     shown = pictures(folders.ingest, _pictured(rows, findings))
     counts = metrics.confusion(rows.labels, rows.predicted, len(evaluation.truth.classes))
     return render(
-        verdict_part(evaluation, findings, counts)
+        verdict_part(evaluation, rows, counts, findings)
         | results_part(evaluation)
         | error_part(evaluation, rows, counts, findings, shown)
         | data_part(findings, shown)
@@ -102,6 +111,7 @@ def render(page: Mapping[str, Any]) -> str:
         "plural": report_words.plural,
         "p_text": report_words.p_text,
         "short": report_words.short,
+        "code": report_words.code,
     }
     return environment.get_template(TEMPLATE).render(page, stylesheet=STYLESHEET)
 
@@ -134,13 +144,19 @@ def _pictured(rows: MainRows, findings: Findings) -> set[str]:
     return errors | suspects | {pair[side] for pair in pairs for side in ("sample_id_a", "sample_id_b")}
 
 
-def verdict_part(evaluation: Evaluation, findings: Findings, counts: np.ndarray) -> dict[str, Any]:
+def verdict_part(
+    evaluation: Evaluation, rows: MainRows, counts: np.ndarray, findings: Findings
+) -> dict[str, Any]:
     """Return the headline, what it is held against, and what to do next."""
     test, comparisons = evaluation.results["test"], evaluation.results["comparisons"]
-    record = test[evaluation.main]
+    record, worst = test[evaluation.main], worst_class(evaluation.truth.classes, counts)
     compared = [
         report_words.against(
-            other, comparisons.get(f"ensemble_minus_{other}"), test.get(other), evaluation.confidence
+            evaluation.main,
+            other,
+            comparisons.get(f"ensemble_minus_{other}"),
+            test.get(other),
+            evaluation.confidence,
         )
         for other in ("dummy", "linear", "human")
     ]
@@ -152,7 +168,7 @@ def verdict_part(evaluation: Evaluation, findings: Findings, counts: np.ndarray)
         "compared": [sentence for sentence in compared if sentence],
         "seeds_sentence": report_words.seeds_sentence(evaluation.results["seeds"]["test"]),
         "people": report_words.people_sentence(findings.human),
-        "advice": report_words.advice(record, worst_class(evaluation.truth.classes, counts), findings),
+        "advice": report_words.advice(record, float(rows.pred_probs.max(axis=1).mean()), worst, findings),
     }
 
 
@@ -186,15 +202,21 @@ def results_part(evaluation: Evaluation) -> dict[str, Any]:
             (report_words.percent(value, 0 if high - low > 0.05 else 1), 100 * (value - low) / (high - low))
             for value in charts.ticks(low, high)
         ],
-        "comparisons": [
-            {
-                "name": name.replace("_minus_", " \u2212 "),
-                "word": report_words.comparison_word(record, evaluation.confidence),
-                **record,
-            }
-            for name, record in evaluation.results["comparisons"].items()
-        ],
+        "questions": [(title, comparison_rows(evaluation, question)) for question, title in QUESTIONS],
     }
+
+
+def comparison_rows(evaluation: Evaluation, question: str) -> list[dict[str, Any]]:
+    """Return the comparisons that answer one question, each with its verdict in words."""
+    return [
+        {
+            "name": name.replace("_minus_", " \u2212 "),
+            "word": report_words.comparison_word(record, evaluation.confidence),
+            **record,
+        }
+        for name, record in evaluation.results["comparisons"].items()
+        if evaluation.questions[name] == question
+    ]
 
 
 def axis_of(test: Mapping[str, Record]) -> tuple[float, float]:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from stages.lib.metrics import ClassScore
 from stages.lib.prior_findings import Findings
 
@@ -73,6 +75,15 @@ def p_text(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"
 
 
+def code(text: str) -> Markup:
+    """Return text with what stands in `backticks` as code, all of it escaped."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 and index < len(parts) - 1 else part
+        for index, part in enumerate(parts)
+    )
+
+
 def short(value: object) -> str:
     """Return a number with three digits, anything else as it is."""
     return f"{value:.3g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
@@ -103,7 +114,9 @@ def comparison_word(comparison: Record, confidence: float) -> str:
     return "better" if low > 0 else "worse"
 
 
-def against(other: str, comparison: Record | None, record: Record | None, confidence: float) -> str:
+def against(
+    main: str, other: str, comparison: Record | None, record: Record | None, confidence: float
+) -> str:
     """Return a sentence that holds the model against a baseline; empty where that is missing."""
     if comparison is None or record is None:
         return ""
@@ -112,16 +125,17 @@ def against(other: str, comparison: Record | None, record: Record | None, confid
         "linear": "A linear model on the pixels",
         "human": "People",
     }
+    ensemble = "the ensemble" if main == "ensemble" else "the plain ensemble"
     word = comparison_word(comparison, confidence)
     if word == "no difference shown":
         low, high = comparison["ci"]
         gap = f"{points(comparison['difference'])} points ({points(low)} to {points(high)})"
-        verdict = f"that the ensemble differs is not shown: {gap}"
+        verdict = f"that {ensemble} differs from it is not shown: {gap}"
     else:
         near, far = sorted(abs(100 * end) for end in comparison["ci"])
         size = abs(100 * comparison["difference"])
-        verdict = f"the ensemble is {word} by {size:.1f} points ({near:.1f} to {far:.1f})"
-    return f"{what[other]} reaches {percent(record['top1_accuracy'])} (n = {record['n']:,}); {verdict}."
+        verdict = f"{ensemble} is {word} by {size:.1f} points ({near:.1f} to {far:.1f})"
+    return f"{what[other]} reaches {percent(record['top1_accuracy'])} (n = {record['n']:,}); {verdict}."
 
 
 def seeds_sentence(seeds: Mapping[str, Record]) -> str:
@@ -148,8 +162,10 @@ def people_sentence(human: Record) -> str:
     )
 
 
-def advice(record: Record, worst: tuple[str, ClassScore] | None, findings: Findings) -> list[str]:
-    """Return what to do next, the most useful first, and only what these numbers call for."""
+def advice(
+    record: Record, confidence: float, worst: tuple[str, ClassScore] | None, findings: Findings
+) -> list[str]:
+    """Return what to do next, only what the numbers call for; `confidence` is the mean one on test."""
     found = data_advice(findings)
     wrong = record["n"] - round(record["top1_accuracy"] * record["n"])
     low, high = record["top1_accuracy_ci"]
@@ -159,9 +175,11 @@ def advice(record: Record, worst: tuple[str, ClassScore] | None, findings: Findi
         "Four times the images halve it."
     )
     if record["ece"] > CALIBRATION_TO_MIND:
+        accuracy = record["top1_accuracy"]
+        too = "sure" if confidence > accuracy else "unsure"
         found.append(
-            f"Confidences are off by {100 * record['ece']:.1f} points on average: "
-            "do not act on them as probabilities."
+            f"The model is too {too}: {percent(confidence)} confident on average, {percent(accuracy)} right. "
+            "Do not act on its confidence as a chance of being right."
         )
     if worst is not None:
         found.append(
@@ -176,7 +194,7 @@ def data_advice(findings: Findings) -> list[str]:
     found = []
     if findings.suspects:
         found.append(
-            f"Look at the {plural(len(findings.suspects), 'suspected label')} below: a wrong label in test "
+            f"Look at {plural(len(findings.suspects), 'suspected label')} below: a wrong label in test "
             "turns a right answer into an error. Write what you decide to data/review/decisions.csv, then "
             "run make repro."
         )
