@@ -43,6 +43,16 @@ def summary() -> None:
 
 
 @app.command()
+def salt(
+    tries: Annotated[int, typer.Option(min=1, max=100_000, help="How many salts to try.")] = 1000,
+) -> None:
+    """Find the split.salt whose class shares lie nearest to those asked for; before training, never after."""
+    from stages.commands.salt import salt
+
+    salt(tries)
+
+
+@app.command()
 def runs() -> None:
     """List the stages in dvc.lock with their keys and the MLflow runs that computed them."""
     from stages.commands.runs import runs

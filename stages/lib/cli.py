@@ -42,7 +42,7 @@ def stage_main(doc: str | None, model: type[Section], run: Callable[..., Metrics
     """Run a stage as a program and exit.
 
     `run(params, *, ...)` takes `params` of `model`, and by keyword any of: Path and int (options of the
-    command line, `out` among them), a Section subclass (its keys, read from the section of the parameter's name), and
+    command line, `out` among them), a Section subclass (its keys, read from the section of the keyword), and
     a Context. It returns what goes to `out`/metrics.json.
     """
     module = Path(sys.argv[0]).stem
