@@ -99,7 +99,9 @@ def write_table(path: Path, table: pa.Table, row_group_size: int | None = None) 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet table, or only some of its columns."""
-    return pq.read_table(path, columns=list(columns) if columns is not None else None)
+    # ParquetFile rather than read_table: the latter imports pandas, which half the stages do without.
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(columns) if columns is not None else None)
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:

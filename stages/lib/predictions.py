@@ -38,13 +38,20 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 def read_predictions(path: Path) -> Predictions:
     """Read and check; InputError names the file and the first row at fault."""
     table = read_table(path, ["sample_id", "split", "pred_probs"])
-    column = table["pred_probs"].combine_chunks()
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    probs = flat.reshape(len(table), -1) if len(table) else np.empty((0, 0), np.float32)
+    probs = _matrix(table["pred_probs"])
     ids, split = table["sample_id"].to_pylist(), table["split"].to_pylist()
     predictions = Predictions(tuple(ids), tuple(split), probs)
     _check(path, predictions)
     return predictions
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """Return (N, K) float32; Arrow's own to_numpy would import pandas."""
+    if not len(column):
+        return np.empty((0, 0), np.float32)
+    flat = column.combine_chunks().flatten().cast(pa.float32())
+    values = np.frombuffer(flat.buffers()[1], np.float32, len(flat), flat.offset * 4)
+    return values.reshape(len(column), -1)
 
 
 def _check(path: Path, predictions: Predictions) -> None:
