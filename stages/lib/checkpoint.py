@@ -45,7 +45,7 @@ class CheckpointStore:
         temporary.mkdir()
         content = {
             _TENSORS: save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}),
-            _FACTS: json.dumps({"key": self.key, **facts}, sort_keys=True).encode(),
+            _FACTS: json.dumps({"key": self.key, **facts}).encode(),
         }
         for name, data in (*content.items(), (_MANIFEST, _manifest(content).encode())):
             _write_synced(temporary / name, data)

@@ -168,7 +168,7 @@ def fit(
     `report` gets every epoch's row, also of the epochs a resumed run does not repeat. DivergedError names the
     step and the samples of the batch whose loss is not finite.
     """
-    # Here, not where the device is chosen: it imports a second's worth of torch, which inference does without.
+    # Here, not where the device is chosen: it imports a second's worth of torch that inference goes without.
     torch.use_deterministic_algorithms(data.images.device.type == "cpu")
     if store is not None and (saved := store.load_newest()) is not None:
         state.restore(*saved)

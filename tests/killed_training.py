@@ -1,0 +1,152 @@
+"""Train, and be killed for it: `python -m tests.killed_training FOLDER moments|writes|corrupt KILLS SEED`.
+
+The parent loads torch once and forks every trainer, which is ten times cheaper than a fresh interpreter each.
+Prints the SHA-256 of a model trained in one go (`whole`), of one whose training was killed by SIGKILL and
+started again until it ended (`killed`), how often it was (`kills`), and how many of these left a checkpoint
+(`resumed`).
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stages import train
+from stages.lib.history import write_history
+from tests.prepared_data import bars_dataset
+from tests.training_fixture import context, even_plan, train_params, write_encoder
+
+EPOCHS = 12
+
+
+def train_into(folder: Path) -> None:
+    """Do what `train.run` does after reading: fit with checkpoints, publish, retire."""
+    from stages.lib.checkpoint import CheckpointStore
+    from stages.lib.weights import save_weights
+
+    dataset, place = bars_dataset(90), context(folder)
+    store = CheckpointStore(place.checkpoints, place.key)
+    params = train_params(epochs=EPOCHS)
+    encoder = folder.parent / "encoder.safetensors"
+    state, card = train.fit_classifier(dataset, even_plan(3), encoder, params, seed=0, store=store)
+    save_weights(folder / "model.safetensors", state.averaged.state_dict(), card)
+    write_history(folder / "history.csv", state.history)
+    store.retire()
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Run `work` in a child; return its process id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def ended_well(child: int) -> bool:
+    """Wait for the child; False when it was killed, and an error when it failed in any other way."""
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return False
+    assert os.WEXITSTATUS(status) == 0
+    return True
+
+
+def kill_at_a_moment(folder: Path, rng: random.Random, usual: float) -> bool:
+    """Start the training and kill it after a random share of its usual time, or let it end."""
+    child = fork(lambda: train_into(folder))
+    time.sleep(rng.uniform(0.2, 1.0) * usual)
+    os.kill(child, signal.SIGKILL)
+    return not ended_well(child)
+
+
+def kill_at_a_write(folder: Path, rng: random.Random, usual: float, furthest: int = 12) -> bool:
+    """Start the training and let it kill itself at one of its first fsyncs or renames.
+
+    One generation is three synced files, a rename and a synced folder, so 12 calls reach into the third.
+    """
+    del usual
+    number = rng.randint(1, furthest)
+
+    def work() -> None:
+        calls = 0
+        fsync, rename = os.fsync, Path.rename
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.fsync = lambda fd: (count(), fsync(fd))[1]  # type: ignore[assignment]
+        Path.rename = lambda self, target: (count(), rename(self, target))[1]  # type: ignore[method-assign]
+        train_into(folder)
+
+    return not ended_well(fork(work))
+
+
+def corrupt_newest(folder: Path, rng: random.Random, usual: float) -> bool:
+    """Stop after some epochs, then flip a bit of the newest generation's tensors."""
+    while len(list((folder / "checkpoints" / "k").glob("epoch-*"))) < 2:
+        assert kill_at_a_write(folder, rng, usual)
+    newest = max((folder / "checkpoints" / "k").glob("epoch-*"))
+    path = newest / "tensors.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 4
+    path.write_bytes(data)
+    return True
+
+
+def digest(folder: Path) -> str:
+    """Return one hash of what was published."""
+    files = [folder / name for name in ("model.safetensors", "history.csv")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def main(folder: Path, kind: str, kills: int, seed: int) -> None:
+    """Train once whole, once killed."""
+    import torch
+
+    import stages.lib.loop  # noqa: F401 (loaded here so that every child has it)
+
+    torch.set_num_threads(1)
+    write_encoder(folder / "encoder.safetensors", bars_dataset(90))
+    for name in ("whole", "killed"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / name).mkdir(parents=True)
+    started = time.monotonic()
+    assert ended_well(fork(lambda: train_into(folder / "whole")))
+    usual, truth = time.monotonic() - started, digest(folder / "whole")
+    rng, done, resumed = random.Random(seed), 0, 0
+    while done < kills:
+        done += KINDS[kind](folder / "killed", rng, usual)
+        resumed += any((folder / "killed/checkpoints/k").glob("epoch-*"))
+        if (
+            folder / "killed" / "history.csv"
+        ).exists():  # it ended before the kill came: look, and train anew
+            assert digest(folder / "killed") == truth
+            shutil.rmtree(folder / "killed")
+            (folder / "killed").mkdir()
+    assert ended_well(fork(lambda: train_into(folder / "killed")))
+    told = {"whole": truth, "killed": digest(folder / "killed"), "kills": done, "resumed": resumed}
+    sys.stdout.write("".join(f"{name} {value}\n" for name, value in told.items()))
+
+
+KINDS: dict[str, Callable[[Path, random.Random, float], bool]] = {
+    "moments": kill_at_a_moment,
+    "writes": kill_at_a_write,
+    "corrupt": corrupt_newest,
+}
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -1,0 +1,135 @@
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from stages.lib.augment import Augmentation
+from stages.lib.counters import epoch_order, generator
+from stages.lib.loop import BETAS, DivergedError, LoopState, Phase, Recipe, TrainingSet, batches_of, fit
+from stages.lib.nets import Architecture, Classifier, new_classifier
+from stages.lib.normalise import Normalisation
+from stages.lib.schedule import warmup_cosine
+from stages.lib.tasks import Classification
+from tests.prepared_data import bars
+
+CPU = torch.device("cpu")
+FACTS = Normalisation((0.3,), (0.25,))
+PLAIN = Recipe((Phase("all", 3, 1.0),), 10, 3e-3, 0.1, 0.2, 0.0, None, seed=5)
+
+
+def bars_set(n: int = 24) -> tuple[TrainingSet, torch.Tensor]:
+    pixels, labels = bars(n)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    return TrainingSet(images, tuple(f"s{at}" for at in range(n)), FACTS), torch.from_numpy(labels)
+
+
+def task_for(labels: torch.Tensor) -> Classification:
+    return Classification(labels, torch.ones(3), 0.0, None)
+
+
+def network() -> Classifier:
+    prior = torch.full((3,), -math.log(3))
+    return new_classifier(Architecture(1, 8, (8, 16), 3), prior, generator(CPU, "loop"))
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_loop_is_the_loop_that_anyone_would_write() -> None:
+    data, labels = bars_set()
+    plain = network()
+    decayed = [p for p in plain.parameters() if p.ndim > 1]
+    others = [p for p in plain.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=3e-3, betas=BETAS)
+    step = 0
+    for epoch in range(3):
+        for index in epoch_order(24, None, 5, epoch).tensor_split(3):
+            for group in optimizer.param_groups:
+                group["lr"] = 3e-3 * warmup_cosine(step, 9, 0.2)
+            images = (data.images[index].float() / 255 - 0.3) / 0.25
+            loss = functional.cross_entropy(plain(images), labels[index])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            step += 1
+    state = fit(LoopState.start(network(), PLAIN), task_for(labels), data, PLAIN)
+    for mine, theirs in zip(state.network.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+    assert state.step == 9
+    assert same(state.network, state.averaged)  # ema_decay 0 keeps the last weights
+
+
+def test_the_running_mean_is_the_running_mean() -> None:
+    data, labels = bars_set()
+    recipe = replace(PLAIN, ema_decay=0.9, batch_size=24, phases=(Phase("all", 1, 1.0),))
+    state = LoopState.start(network(), recipe)
+    start = copy.deepcopy(state.network)
+    fit(state, task_for(labels), data, recipe)
+    for mean, first, last in zip(
+        state.averaged.parameters(), start.parameters(), state.network.parameters(), strict=True
+    ):
+        assert torch.allclose(mean, 0.1 * first + 0.9 * last, atol=1e-6)  # the ramp's first decay is 1/10
+
+
+def test_a_frozen_body_stays_and_the_head_moves_then_everything_moves() -> None:
+    data, labels = bars_set()
+    recipe = replace(PLAIN, phases=(Phase("head", 2, 0.0), Phase("all", 1, 0.5)))
+    state = LoopState.start(network(), recipe)
+    fit(state, task_for(labels), data, replace(recipe, phases=recipe.phases[:1]))
+    assert same(state.network.get_submodule("body"), network().body)
+    assert not same(state.network.get_submodule("head"), network().head)
+    fit(state, task_for(labels), data, recipe)
+    assert not same(state.network.get_submodule("body"), network().body)
+    assert [row["phase"] for row in state.history] == ["head", "head", "all"]
+
+
+def test_weight_decay_pulls_kernels_and_leaves_norms_and_biases() -> None:
+    groups = LoopState.start(network(), PLAIN).optimizer.param_groups
+    dims = {group["weight_decay"]: {p.ndim for p in group["params"]} for group in groups}
+    assert dims[0.1] <= {2, 4}
+    assert dims[0.0] == {1}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 3))
+def test_batches_hold_every_sample_once_and_none_is_too_large(n: int, size: int, epoch: int) -> None:
+    data = TrainingSet(torch.zeros((n, 1, 1, 1), dtype=torch.uint8), ("s",) * n, FACTS)
+    batches = batches_of(data, replace(PLAIN, batch_size=size), epoch)
+    assert sorted(torch.cat(batches).tolist()) == list(range(n))
+    assert max(map(len, batches)) <= size
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1
+
+
+def test_two_runs_end_in_the_same_bytes() -> None:
+    data, labels = bars_set()
+    how = Augmentation(5.0, 0.1, 0.1, 0.1, True, "zeros")
+    recipe = replace(PLAIN, augmentation=how, ema_decay=0.9)
+    one, other = (fit(LoopState.start(network(), recipe), task_for(labels), data, recipe) for _ in range(2))
+    assert same(one.averaged, other.averaged)
+    assert one.history == other.history
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_the_samples() -> None:
+    data, labels = bars_set()
+    data = replace(data, normalisation=Normalisation((0.3,), (1e-300,)))
+    with pytest.raises(DivergedError, match=r"became nan at step 0, in a batch of 8 images: s\d+, s\d+"):
+        fit(LoopState.start(network(), PLAIN), task_for(labels), data, PLAIN)
+
+
+def test_every_epoch_is_reported_with_its_mean_loss_over_samples() -> None:
+    data, labels = bars_set()
+    rows: list[object] = []
+    state = fit(LoopState.start(network(), PLAIN), task_for(labels), data, PLAIN, report=rows.append)
+    assert rows == state.history
+    assert [row["epoch"] for row in state.history] == [1, 2, 3]
+    assert state.history[-1]["train_loss"] < state.history[0]["train_loss"]  # type: ignore[operator]

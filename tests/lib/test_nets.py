@@ -1,0 +1,67 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.lib.counters import generator
+from stages.lib.errors import InputError
+from stages.lib.nets import (
+    Architecture,
+    Autoencoder,
+    Classifier,
+    count_parameters,
+    initialise,
+    new_classifier,
+)
+
+CPU = torch.device("cpu")
+
+
+def classifier(widths: tuple[int, ...] = (8, 16), classes: int = 3) -> Classifier:
+    prior = torch.log(torch.arange(1.0, classes + 1) / sum(range(1, classes + 1)))
+    return new_classifier(Architecture(1, 8, widths, classes), prior, generator(CPU, "net"))
+
+
+def images(n: int, channels: int = 1, side: int = 8) -> torch.Tensor:
+    return torch.randn((n, channels, side, side), generator=generator(CPU, "images", n))
+
+
+def test_a_new_classifier_predicts_the_prior_it_was_given() -> None:
+    probs = torch.softmax(classifier()(images(50)), 1).mean(0)
+    assert torch.allclose(probs, torch.tensor([1.0, 2, 3]) / 6, atol=0.02)
+
+
+def test_a_sample_is_seen_alike_in_any_batch() -> None:
+    network, batch = classifier().train(), images(6)
+    alone = torch.cat([network(one[None]) for one in batch])
+    assert torch.allclose(alone, network(batch), atol=1e-5)
+    assert torch.allclose(network(batch.flip(0)).flip(0), network(batch), atol=1e-5)
+
+
+def test_the_same_generator_gives_the_same_network() -> None:
+    one, other = classifier().state_dict(), classifier().state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_parameters_are_counted() -> None:
+    # stem 72 + norm 16; block 8→8: 1152 + 32; block 8→16: 1152 + 2304 + 64 + around 128; head 48 + 3
+    assert count_parameters(classifier()) == 72 + 16 + 1152 + 32 + 1152 + 2304 + 64 + 128 + 51
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(4, 21), st.sampled_from([1, 3]), st.integers(1, 3))
+def test_an_autoencoder_returns_the_size_it_was_given(side: int, channels: int, stages: int) -> None:
+    network = Autoencoder(Architecture(channels, side, (8, 16, 24)[:stages], 2))
+    initialise(network, generator(CPU, "auto"))
+    assert network(images(2, channels, side)).shape == (2, channels, side, side)
+
+
+@pytest.mark.parametrize("widths", [(), (12,), (0,), (-8, 8)])
+def test_widths_that_no_network_can_have_are_refused(widths: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="multiple of 8"):
+        Architecture(1, 8, widths, 3)
+
+
+def test_more_halvings_than_the_image_bears_are_refused_naming_both_params() -> None:
+    with pytest.raises(InputError, match=r"widths has 5 stages.*16 pixels.*ingest\.image_size gives 8"):
+        Architecture(1, 8, (8, 8, 8, 8, 8), 3)

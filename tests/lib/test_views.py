@@ -1,0 +1,50 @@
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from stages.lib.normalise import Normalisation
+from stages.lib.views import PLAIN, View, class_probs, see
+
+AS_IS = Normalisation((0.0,), (1.0,))
+moves = st.integers(-3, 3)
+
+
+def pictures(n: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, 1, 5, 6), dtype=np.uint8)
+
+
+@settings(max_examples=50, deadline=None)
+@given(moves, moves, st.booleans())
+def test_a_view_is_what_numpy_would_show(x: int, y: int, flip: bool) -> None:
+    batch = pictures().astype(np.float32)
+    padded = np.pad(batch, ((0, 0), (0, 0), (3, 3), (3, 3)), mode="edge")
+    expected = padded[:, :, 3 - y : 8 - y, 3 - x : 9 - x]
+    expected = expected[..., ::-1] if flip else expected
+    np.testing.assert_array_equal(see(torch.from_numpy(batch), View(x, y, flip, 1.0)).numpy(), expected)
+
+
+def net() -> nn.Module:
+    layer = nn.Linear(30, 4)
+    with torch.no_grad():
+        layer.weight.copy_(torch.sin(torch.arange(120.0)).view(4, 30))
+        layer.bias.zero_()
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+def test_probabilities_are_the_weighted_mean_over_views() -> None:
+    images = torch.from_numpy(pictures())
+    views = (View(0, 0, False, 3.0), View(1, 0, True, 1.0))
+    parts = [torch.softmax(net()(see(images.float() / 255, view)), 1) for view in views]
+    expected = 0.75 * parts[0] + 0.25 * parts[1]
+    found = class_probs(net(), images, AS_IS, views)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert torch.allclose(found.sum(1), torch.ones(3), atol=1e-6)
+
+
+def test_the_plain_view_is_plain_prediction() -> None:
+    images = torch.from_numpy(pictures())
+    assert torch.allclose(
+        class_probs(net(), images, AS_IS, PLAIN), torch.softmax(net()(images.float() / 255), 1)
+    )

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages import predict
+from stages.lib.artifacts import read_csv
+from stages.lib.dataset import Dataset
+from stages.lib.ensemble import load_members
+from stages.lib.predictions import read_predictions
+from stages.lib.tasks import as_images
+from stages.lib.views import PLAIN
+from tests.prepared_data import bars_dataset, write_prepared
+from tests.training_fixture import predict_params, write_members
+
+NAMES = {"seed0", "seed1", "ensemble", "student"}
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return bars_dataset(120, neutral=8, unlabelled=4)
+
+
+@pytest.fixture(scope="module")
+def members(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_members(tmp_path_factory.mktemp("members"), dataset)
+
+
+def run(folder: Path, dataset: Dataset, members: Path) -> dict[str, object]:
+    folders = write_prepared(folder, dataset)
+    return predict.run(
+        predict_params(),
+        ingest=folders.ingest,
+        curate=folders.curate,
+        split=folders.split,
+        members=members,
+        distill=members / "seed1",
+        out=folder / "out",
+        train=predict.TrainView(seeds=(0, 1)),
+    )
+
+
+def test_every_name_is_predicted_for_all_of_val_and_test(
+    tmp_path: Path, dataset: Dataset, members: Path
+) -> None:
+    metrics = run(tmp_path, dataset, members)
+    files = {path.stem for path in (tmp_path / "out/predictions").iterdir()}
+    assert files == NAMES | {f"{name}_tta" for name in NAMES}
+    wanted = dataset.part("val", "test")
+    for name in files:
+        found = read_predictions(tmp_path / "out/predictions" / f"{name}.parquet")
+        assert found.sample_ids == tuple(dataset.sample_ids[at] for at in wanted)
+        assert found.split == tuple(dataset.split[wanted])
+    assert set(metrics["val"]) == files  # type: ignore[call-overload]
+
+
+def test_the_ensemble_is_the_mean_of_its_members_probabilities(
+    tmp_path: Path, dataset: Dataset, members: Path
+) -> None:
+    run(tmp_path, dataset, members)
+    probs = {
+        name: read_predictions(tmp_path / "out/predictions" / f"{name}.parquet").pred_probs
+        for name in ("seed0", "seed1", "ensemble", "seed0_tta", "seed1_tta", "ensemble_tta")
+    }
+    for view in ("", "_tta"):
+        mean = (probs[f"seed0{view}"] + probs[f"seed1{view}"]) / 2
+        np.testing.assert_allclose(probs[f"ensemble{view}"], mean, atol=1e-6)
+    assert not np.array_equal(probs["seed0"], probs["seed0_tta"])
+
+
+def test_two_runs_write_the_same_bytes(tmp_path: Path, dataset: Dataset, members: Path) -> None:
+    for name in ("one", "two"):
+        run(tmp_path / name, dataset, members)
+    files = [
+        path.relative_to(tmp_path / "one") for path in (tmp_path / "one/out").rglob("*") if path.is_file()
+    ]
+    assert len(files) == 9
+    for file in files:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_neutral_samples_are_queued_most_uncertain_first(
+    tmp_path: Path, dataset: Dataset, members: Path
+) -> None:
+    assert run(tmp_path, dataset, members)["n_review_queue"] == 8
+    queue = read_csv(tmp_path / "out/review_queue.csv")
+    neutral = dataset.part("neutral")
+    assert {row["sample_id"] for row in queue} == {dataset.sample_ids[at] for at in neutral}
+    spread = [float(row["entropy"]) for row in queue]
+    assert spread == sorted(spread, reverse=True)
+    images = as_images(dataset.pixels[neutral], torch.device("cpu"))
+    parts = [member.probs(images, PLAIN) for member in load_members(members, (0, 1), dataset).values()]
+    believed = torch.stack(parts).mean(0)
+    for row in queue:
+        at = [dataset.sample_ids[place] for place in neutral].index(row["sample_id"])
+        assert row["predicted_label"] == dataset.classes[int(believed[at].argmax())]
+        assert float(row["confidence"]) == pytest.approx(float(believed[at].max()), abs=1e-6)
+        assert row["given_label"] == dataset.classes[0]
+
+
+def test_without_neutral_samples_the_queue_is_its_header(tmp_path: Path, members: Path) -> None:
+    run(tmp_path, bars_dataset(60), members)
+    assert (tmp_path / "out/review_queue.csv").read_text() == ",".join(predict.QUEUE_COLUMNS) + "\n"
+
+
+def test_a_class_named_like_a_formula_is_guarded_in_the_queue() -> None:
+    rows = predict.review_rows(["b", "a"], np.full((2, 2), 0.5, np.float32), [None, "x"], ["=1+1", "x"])
+    assert [row[0] for row in rows] == ["a", "b"]  # equally uncertain: by name
+    assert rows[0][1] == "=1+1"
+
+
+def test_entropy_is_zero_when_certain_and_log_k_when_not() -> None:
+    found = predict.entropy(np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], np.float32))
+    np.testing.assert_allclose(found, [0.0, np.log(3)], atol=1e-6)
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import accuracy_score, log_loss
+
+    rng = np.random.default_rng(0)
+    probs, labels = rng.dirichlet(np.ones(4), 50).astype(np.float32), rng.integers(0, 4, 50)
+    found = predict.figures(probs, labels)
+    assert found["top1_accuracy"] == accuracy_score(labels, probs.argmax(1))
+    normal = probs / probs.sum(1, keepdims=True)
+    assert found["log_loss"] == pytest.approx(log_loss(labels, normal, labels=range(4)), rel=1e-5)

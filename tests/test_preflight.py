@@ -1,0 +1,100 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import preflight
+from stages.lib.artifacts import read_json
+from stages.lib.batch_picture import COLUMNS, TILE
+from stages.lib.dataset import Dataset
+from stages.lib.errors import InputError
+from tests.prepared_data import bars_dataset, write_prepared
+from tests.training_fixture import AUGMENTATION, STEPPING, WIDTHS, even_plan
+
+PARAMS = preflight.Params(seed=0, batch_size=12, overfit_steps=60, short_run_steps=40)
+
+
+def view(**changes: object) -> preflight.TrainView:
+    return preflight.TrainView(**STEPPING | AUGMENTATION | {"widths": WIDTHS} | changes)
+
+
+def run(folder: Path, dataset: Dataset, train: preflight.TrainView | None = None) -> dict[str, object]:
+    folders = write_prepared(folder, dataset)
+    (folder / "out").mkdir()
+    return preflight.run(
+        PARAMS,
+        ingest=folders.ingest,
+        curate=folders.curate,
+        split=folders.split,
+        class_balance=folders.class_balance,
+        out=folder / "out",
+        train=train or view(),
+    )
+
+
+def test_healthy_data_pass_every_check_and_leave_a_picture(tmp_path: Path) -> None:
+    metrics = run(tmp_path, bars_dataset(90))
+    written = read_json(tmp_path / "out/checks.json")
+    assert written["passed"]
+    assert all(check["passed"] and check["why"] for check in written["checks"])
+    assert metrics["n_checks"] == metrics["n_passed"] == len(written["checks"]) == 12
+    with Image.open(tmp_path / "out/batch.png") as picture:
+        assert picture.size[0] == COLUMNS * TILE
+
+
+def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(tmp_path / name, bars_dataset(60))
+    for file in ("checks.json", "batch.png"):
+        assert (tmp_path / "one/out" / file).read_bytes() == (tmp_path / "two/out" / file).read_bytes()
+
+
+def failed(folder: Path, dataset: Dataset, train: preflight.TrainView | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        run(folder, dataset, train)
+    assert list((folder / "out").iterdir()) == []
+    return str(caught.value)
+
+
+def test_labels_that_do_not_belong_to_their_images_stop_the_chain(tmp_path: Path) -> None:
+    dataset = bars_dataset(150)
+    shuffled = np.random.default_rng(0).permutation(dataset.labels)
+    assert "sees_its_input" in failed(tmp_path, replace(dataset, labels=shuffled))
+
+
+def test_a_learning_rate_that_cannot_learn_stops_the_chain(tmp_path: Path) -> None:
+    message = failed(tmp_path, bars_dataset(90), view(learning_rate=1e-7))
+    assert "loss_falls" in message
+    assert "overfit_one_batch" in message
+
+
+def test_flat_images_stop_the_chain(tmp_path: Path) -> None:
+    dataset = bars_dataset(60)
+    pixels = dataset.pixels.copy()
+    pixels[::3] = 77
+    assert "pixels_vary is 0.3333, must be <= 0.1" in failed(tmp_path, replace(dataset, pixels=pixels))
+
+
+def test_a_class_that_train_lacks_stops_the_chain(tmp_path: Path) -> None:
+    dataset = bars_dataset(90)
+    split = np.where((dataset.labels == 2) & (dataset.split == "train"), "test", dataset.split)
+    assert "labels_fit is 1, must be <= 0" in failed(tmp_path, replace(dataset, split=split))
+
+
+def test_large_sets_are_sampled_and_test_is_never_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "MOST_TRAIN", 20)
+    monkeypatch.setattr(preflight, "MOST_VAL", 5)
+    dataset = bars_dataset(150)
+    sample = preflight.sample_of(dataset, seed=0)
+    assert (len(sample.part("train")), len(sample.part("val")), len(sample.part("test"))) == (20, 5, 0)
+    assert set(sample.part("train")) <= set(dataset.part("train"))
+
+
+def test_without_val_the_train_images_are_looked_at() -> None:
+    dataset = bars_dataset(60)
+    alone = replace(dataset, split=np.where(dataset.split == "train", "train", ""))
+    subject = preflight.subject_of(alone, even_plan(3), PARAMS, view())
+    assert subject.task.val is not None
+    assert len(subject.task.val.labels) == len(dataset.part("train"))

@@ -1,0 +1,86 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import pretrain
+from stages.lib.artifacts import read_csv, write_json
+from stages.lib.dataset import Dataset
+from stages.lib.errors import InputError
+from stages.lib.normalise import fit_normalisation
+from stages.lib.training_data import architecture_for
+from stages.lib.weights import load_encoder
+from tests.prepared_data import bars_dataset, write_prepared
+from tests.training_fixture import WIDTHS, context, pretrain_params, pretrain_view
+
+
+def run(folder: Path, dataset: Dataset, passed: bool = True) -> dict[str, float]:
+    folders = write_prepared(folder, dataset)
+    write_json(folder / "preflight" / "checks.json", {"passed": passed, "checks": []})
+    (folder / "out").mkdir()
+    return pretrain.run(
+        pretrain_params(),
+        ingest=folders.ingest,
+        curate=folders.curate,
+        split=folders.split,
+        preflight=folder / "preflight",
+        out=folder / "out",
+        train=pretrain_view(),
+        context=context(folder),
+    )
+
+
+def test_the_encoder_says_what_it_is_and_its_normalisation_is_that_of_train(tmp_path: Path) -> None:
+    dataset = bars_dataset()
+    metrics = run(tmp_path, dataset)
+    _, card, _ = load_encoder(tmp_path / "out" / "encoder.safetensors", architecture_for(dataset, WIDTHS))
+    assert card.normalisation == fit_normalisation(dataset.pixels[dataset.part("train")])
+    assert card.normalisation != fit_normalisation(dataset.pixels)
+    assert metrics["n_images"] == len(dataset.part("train", "val"))
+    history = read_csv(tmp_path / "out" / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert float(history[-1]["val_loss"]) == metrics["val_loss"]
+    assert not (tmp_path / "checkpoints" / "k").exists()
+
+
+def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
+    dataset = bars_dataset(60)
+    for name in ("one", "two"):
+        run(tmp_path / name, dataset)
+    for file in ("encoder.safetensors", "history.csv"):
+        assert (tmp_path / "one/out" / file).read_bytes() == (tmp_path / "two/out" / file).read_bytes()
+
+
+def test_no_test_image_is_ever_seen(tmp_path: Path) -> None:
+    dataset = bars_dataset(60)
+    pixels = dataset.pixels.copy()
+    pixels[dataset.part("test")] = 255 - pixels[dataset.part("test")]
+    for name, changed in (("one", dataset), ("two", replace(dataset, pixels=pixels))):
+        run(tmp_path / name, changed)
+    one, two = (tmp_path / name / "out/encoder.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_images_without_a_label_are_learned_from(tmp_path: Path) -> None:
+    dataset = bars_dataset(60, neutral=6, unlabelled=9)
+    metrics = run(tmp_path, dataset)
+    assert metrics["n_images"] == len(dataset.part("train", "val")) + 15
+
+
+def test_learning_lowers_the_error_below_painting_the_mean() -> None:
+    dataset = bars_dataset(120)
+    params = pretrain_params(epochs=12)
+    facts = fit_normalisation(dataset.pixels[dataset.part("train")])
+    shape = architecture_for(dataset, WIDTHS)
+    recipe = pretrain.recipe_of(params, pretrain_view())
+    state = pretrain.fit_autoencoder(dataset, facts, shape, params, recipe)
+    last = state.history[-1]["val_loss"]
+    assert isinstance(last, float)
+    assert last < 0.6  # the mean costs 1
+    assert np.isfinite(last)
+
+
+def test_a_preflight_that_did_not_pass_stops_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="preflight did not pass"):
+        run(tmp_path, bars_dataset(30), passed=False)

@@ -1,0 +1,98 @@
+"""Params and small trained networks for the tests of the stages that learn."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages import distill, predict, pretrain, train
+from stages.lib.class_plan import ClassPlan
+from stages.lib.cli import Context
+from stages.lib.dataset import Dataset
+from stages.lib.journal import Journal
+
+STEPPING: dict[str, Any] = {
+    "batch_size": 16,
+    "learning_rate": 0.01,
+    "weight_decay": 0.01,
+    "warmup_fraction": 0.2,
+    "ema_decay": 0.9,
+}
+AUGMENTATION: dict[str, Any] = {
+    "rotation_degrees": 3.0,
+    "shift": 0.05,
+    "zoom": 0.05,
+    "shear": 0.0,
+    "flip": False,
+    "padding": "border",
+}
+WIDTHS = (8, 16)
+
+
+def pretrain_params(**changes: Any) -> pretrain.Params:
+    return pretrain.Params(
+        **STEPPING | {"seed": 0, "epochs": 2, "noise_std": 0.3, "mask_share": 0.2} | changes
+    )
+
+
+def pretrain_view() -> pretrain.TrainView:
+    return pretrain.TrainView(**AUGMENTATION, widths=WIDTHS)
+
+
+def train_params(**changes: Any) -> train.Params:
+    own = {"seeds": (0, 1), "init": "pretrain", "widths": WIDTHS, "epochs": 3, "head_epochs": 1}
+    more = {"body_rate": 1.0, "label_smoothing": 0.05}
+    return train.Params(**STEPPING | AUGMENTATION | own | more | changes)
+
+
+def distill_params(**changes: Any) -> distill.Params:
+    own = {"seed": 0, "widths": (8,), "epochs": 3, "temperature": 2.0, "hard_weight": 0.1}
+    return distill.Params(**STEPPING | own | changes)
+
+
+def distill_view() -> distill.TrainView:
+    return distill.TrainView(**AUGMENTATION, seeds=(0, 1))
+
+
+def predict_params() -> predict.Params:
+    places = ((0, 0, 2.0), (1, 0, 1.0), (0, -1, 1.0))
+    views = tuple(predict.ViewParams(x=x, y=y, flip=False, weight=weight) for x, y, weight in places)
+    return predict.Params(views=views)
+
+
+def even_plan(n_classes: int) -> ClassPlan:
+    return ClassPlan(np.ones(n_classes), np.ones(n_classes))
+
+
+def context(folder: Path, key: str = "k") -> Context:
+    return Context("stage", key, folder / "checkpoints" / key, Journal.silent())
+
+
+def write_encoder(path: Path, dataset: Dataset, widths: tuple[int, ...] = WIDTHS) -> Path:
+    """Write the encoder of an untrained autoencoder, which is enough to start from."""
+    from stages.lib.counters import generator
+    from stages.lib.device import torch_device
+    from stages.lib.nets import Autoencoder, initialise
+    from stages.lib.normalise import fit_normalisation
+    from stages.lib.training_data import architecture_for
+    from stages.lib.weights import Card, save_weights
+
+    architecture = architecture_for(dataset, widths)
+    network = Autoencoder(architecture)
+    initialise(network, generator(torch_device(8), "fixture"))
+    normalisation = fit_normalisation(dataset.pixels[dataset.part("train")])
+    card = Card("encoder", architecture, dataset.classes, normalisation, {})
+    save_weights(path, network.body.state_dict(), card)
+    return path
+
+
+def write_members(folder: Path, dataset: Dataset) -> Path:
+    """Train seeds 0 and 1 shortly and write `folder`/seed<k>/model.safetensors."""
+    from stages.lib.weights import save_weights
+
+    encoder = write_encoder(folder / "encoder.safetensors", dataset)
+    for seed in (0, 1):
+        plan = even_plan(len(dataset.classes))
+        state, card = train.fit_classifier(dataset, plan, encoder, train_params(epochs=6), seed)
+        save_weights(folder / f"seed{seed}" / "model.safetensors", state.averaged.state_dict(), card)
+    return folder
