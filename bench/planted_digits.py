@@ -52,7 +52,7 @@ def copies(planted: Planted, clean: set[tuple[int, int]]) -> tuple[Tally, np.nda
 
 
 def wrong_labels(planted: Planted, vectors: np.ndarray) -> dict[str, float]:
-    """Run label_noise; return average precision of 1 - quality, and what its issues and noise rate are worth."""
+    """Run label_noise; return average precision of 1 - quality, and how good issues and noise rate are."""
     from sklearn.metrics import average_precision_score
 
     params = load_section(label_noise.Params, "label_noise")

@@ -14,8 +14,8 @@ Edit = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 class Planted:
     """Images with known faults.
 
-    pixels (n, s, s, c) uint8; labels (n,) as given; family (n,), equal where pictures come from one; kind (n,)
-    of text, "" for originals; flipped (n,): whether the given label is wrong.
+    pixels (n, s, s, c) uint8; labels (n,) as given; family (n,), equal where pictures come from one;
+    kind (n,) of text, "" for originals; flipped (n,): whether the given label is wrong.
     """
 
     pixels: np.ndarray
@@ -103,4 +103,5 @@ def plant(
     n_classes = int(labels.max()) + 1
     given = np.where(flipped, (truth + generator.integers(1, n_classes, len(truth))) % n_classes, truth)
     kind = np.array([""] * len(pixels) + kinds)
-    return Planted(np.concatenate([pixels, np.stack(copies)]), given, family, kind, flipped)
+    everything = np.concatenate([pixels, *(copy[None] for copy in copies)])
+    return Planted(everything, given, family, kind, flipped)

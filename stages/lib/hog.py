@@ -17,6 +17,9 @@ FLAT = 0.02
 """A block of less gradient than this (grey in 0...1; about five grey levels of 255) fades to zero: otherwise
 sensor noise on a plain background is blown up to full length."""
 
+ROUNDING = 0.25 / 255
+"""Gradients under a quarter of a grey level are what averaging leaves of a flat area, not an edge."""
+
 
 def orientation_votes(grey: Floats, orientations: int) -> Floats:
     """Share each pixel's gradient between its two nearest orientations: (n, s, s) -> (n, o, s, s)."""
@@ -27,7 +30,9 @@ def orientation_votes(grey: Floats, orientations: int) -> Floats:
     bins = np.arange(orientations, dtype=np.float32)[None, :, None, None]
     apart = np.abs(turn[:, None] - bins) % orientations
     apart = np.minimum(apart, orientations - apart)
-    votes: Floats = np.clip(1 - apart, 0, None) * np.hypot(gx, gy)[:, None]
+    magnitude = np.hypot(gx, gy)
+    magnitude[magnitude < ROUNDING] = 0
+    votes: Floats = np.clip(1 - apart, 0, None) * magnitude[:, None]
     return votes
 
 

@@ -1,0 +1,142 @@
+"""Copies: planted ones are found, look-alikes are not, and findings are named, ordered and joined."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from planting import Planted, plant
+
+from stages import duplicates, embed
+from stages.duplicates import Pair, conflicting, exact_pairs, find_pairs, group_table, hubs
+from stages.lib.artifacts import read_csv, read_table, write_npy, write_table
+from stages.lib.config import load_section
+from stages.lib.digits import read_digits, to_8_bit
+from stages.lib.errors import InputError
+from stages.lib.image_store import encode_png, write_images
+
+PARAMS = load_section(duplicates.Params, "duplicates")
+EMBED = load_section(embed.Params, "embed")
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    images, labels = read_digits()
+    return to_8_bit(images)[..., None], labels
+
+
+def found_in(planted: Planted) -> list[Pair]:
+    vectors = embed.embed_all(planted.pixels, EMBED)
+    labels = [str(label) for label in planted.labels]
+    return find_pairs(planted.pixels, vectors, planted.sample_ids, labels, PARAMS)
+
+
+@pytest.mark.parametrize("seed", [100, 101, 102])
+def test_planted_copies_are_found_and_next_to_nothing_else(
+    digits: tuple[np.ndarray, np.ndarray], seed: int
+) -> None:
+    planted = plant(*digits, seed=seed)
+    pairs = found_in(planted)
+    joined = {frozenset((p.first, p.second)) for p in pairs}
+    copies = np.flatnonzero(planted.kind != "")
+    hit = {copy: frozenset((int(copy), int(planted.family[copy]))) in joined for copy in copies}
+    near = [hit[copy] for copy in copies if planted.kind[copy] != "exact"]
+    assert all(hit[copy] for copy in copies if planted.kind[copy] == "exact")
+    assert np.mean(near) >= 0.95
+    false = sum(planted.family[p.first] != planted.family[p.second] for p in pairs)
+    assert false <= 0.01 * len(pairs)
+
+
+def test_clean_digits_hold_no_copies(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    assert found_in(plant(*digits, seed=0, share=0)) == []
+
+
+def test_conflicts_are_exactly_the_pairs_whose_labels_differ(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    planted = plant(*digits, seed=7)
+    pairs = found_in(planted)
+    labels = [str(label) for label in planted.labels]
+    expected = [p for p in pairs if planted.labels[p.first] != planted.labels[p.second]]
+    assert conflicting(pairs, labels) == expected != []
+
+
+def test_a_missing_label_conflicts_with_nothing() -> None:
+    assert conflicting([Pair(0, 1, 1.0, "exact")], ["7", None]) == []
+
+
+def test_a_labelled_sample_stands_for_its_picture_so_that_conflicts_show() -> None:
+    numbers, ids, labels = np.array([0, 0, 0]), ("a", "b", "c"), [None, "7", "1"]
+    pairs = exact_pairs(numbers, hubs(numbers, ids, labels))
+    assert {(p.first, p.second) for p in pairs} == {(1, 0), (1, 2)}
+    assert len(conflicting(pairs, labels)) == 1
+
+
+def test_many_equal_pictures_cost_one_pair_each() -> None:
+    pixels = np.zeros((500, 8, 8, 1), np.uint8)
+    ids = tuple(f"{i:03}" for i in range(500))
+    pairs = find_pairs(pixels, np.zeros((500, 4), np.float32), ids, ["a"] * 500, PARAMS)
+    assert len(pairs) == 499
+    assert set(group_table(pairs, ids)["group_id"].to_pylist()) == {"000"}
+
+
+def test_a_group_is_named_by_its_smallest_sample_id_and_knows_its_nearest_member() -> None:
+    ids = ("d", "c", "b", "a", "alone")
+    pairs = [Pair(2, 0, 1.0, "exact"), Pair(2, 1, 0.75, "near"), Pair(3, 1, 0.5, "near")]
+    table = group_table(pairs, ids).to_pydict()
+    assert table["sample_id"] == ["a", "b", "c", "d"]
+    assert set(table["group_id"]) == {"a"}
+    assert table["distance"] == [0.5, 0.0, 0.25, 0.0]
+    assert table["reason"] == ["near", "exact", "near", "exact"]
+
+
+def test_without_copies_the_table_is_empty_and_typed() -> None:
+    table = group_table([], ("a", "b"))
+    assert len(table) == 0
+    assert table.schema.field("distance").type == pa.float32()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+def test_tiny_sets_are_searched_without_complaint(count: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 1), np.uint8)
+    vectors = np.random.default_rng(0).random((count, 6), np.float32)
+    assert find_pairs(pixels, vectors, tuple("abcd"[:count]), ["x"] * count, PARAMS) == []
+
+
+def write_inputs(folder: Path, pixels: np.ndarray, labels: list[str | None]) -> None:
+    ids = [f"s{i:04}" for i in range(len(pixels))]
+    images = list(zip(ids, (encode_png(image) for image in pixels), strict=True))
+    write_images(folder / "images.parquet", images, pixels.shape[1], pixels.shape[3], "test")
+    write_table(
+        folder / "manifest.parquet", pa.table({"sample_id": ids, "label": pa.array(labels, pa.string())})
+    )
+    write_npy(folder / "embeddings.npy", embed.embed_all(pixels, EMBED))
+
+
+def test_the_stage_writes_its_findings_best_first_and_the_same_bytes_again(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    planted = plant(digits[0][:300], digits[1][:300], seed=1, share=0.05)
+    hostile = ["=1+1" if label == 0 else str(label) for label in planted.labels]
+    write_inputs(tmp_path, planted.pixels, list(hostile))
+    metrics = duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "a")
+    duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "b")
+    pairs = read_csv(tmp_path / "a/pairs.csv")
+    scores = [float(row["score"]) for row in pairs]
+    assert scores == sorted(scores, reverse=True)
+    assert all(row["sample_id_a"] < row["sample_id_b"] for row in pairs)
+    assert metrics["n_exact_pairs"] == sum(row["kind"] == "exact" for row in pairs) == 15
+    assert metrics["n_near_pairs"] == sum(row["kind"] == "near" for row in pairs)
+    assert metrics["n_conflicts"] == len(read_csv(tmp_path / "a/conflicts.csv"))
+    groups = read_table(tmp_path / "a/groups.parquet")
+    assert groups.column_names == ["sample_id", "group_id", "distance", "reason"]
+    assert metrics["n_groups"] == len(set(groups["group_id"].to_pylist()))
+    for name in ("pairs.csv", "conflicts.csv", "groups.parquet"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_embeddings_of_other_images_are_refused(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    write_inputs(tmp_path, digits[0][:6], ["a"] * 6)
+    write_npy(tmp_path / "embeddings.npy", np.zeros((5, 3), np.float32))
+    with pytest.raises(InputError, match="different samples"):
+        duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path)

@@ -1,0 +1,204 @@
+"""Label quality: planted errors come first, impossible input is refused, and rare classes are not blamed."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from planting import plant
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+
+from stages import embed, label_noise
+from stages.label_noise import check_pred_probs, cross_validate, fit_and_predict, score_labels
+from stages.lib.artifacts import read_json, read_npy, read_table, write_npy, write_table
+from stages.lib.config import load_section
+from stages.lib.digits import read_digits, to_8_bit
+from stages.lib.errors import InputError
+from stages.lib.image_store import encode_png, write_images
+from stages.lib.picture_identity import same_picture
+
+PARAMS = load_section(label_noise.Params, "label_noise")
+EMBED = load_section(embed.Params, "embed")
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    images, labels = read_digits()
+    return to_8_bit(images)[..., None], labels
+
+
+@pytest.mark.parametrize("seed", [100, 101, 102])
+def test_planted_errors_are_ranked_first(digits: tuple[np.ndarray, np.ndarray], seed: int) -> None:
+    planted = plant(*digits, seed=seed)
+    vectors, pictures = embed.embed_all(planted.pixels, EMBED), same_picture(planted.pixels)
+    probs, assessable, done = cross_validate(vectors, planted.labels, pictures, 10, PARAMS)
+    scores = score_labels(planted.labels, probs, assessable, PARAMS)
+    assert average_precision_score(planted.flipped, 1 - scores.label_quality) >= 0.90
+    assert planted.flipped[scores.is_label_issue].mean() > 0.8
+    assert scores.is_label_issue[planted.flipped].mean() > 0.6
+    assert scores.noise_rate == pytest.approx(0.05, abs=0.015)
+    assert done == {"folds": 5, "n_folds_not_converged": 0}
+
+
+def test_the_true_class_is_suggested_for_planted_errors(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    planted = plant(*digits, seed=5, share=0)
+    vectors, pictures = embed.embed_all(planted.pixels, EMBED), same_picture(planted.pixels)
+    probs, assessable, _ = cross_validate(vectors, planted.labels, pictures, 10, PARAMS)
+    scores = score_labels(planted.labels, probs, assessable, PARAMS)
+    assert (scores.suggested == digits[1])[planted.flipped].mean() > 0.9
+
+
+def faulty(row: list[float]) -> np.ndarray:
+    return np.array([[0.5, 0.5], row, [1.0, 0.0]], np.float32)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [[np.nan, 0.5], [np.nan, np.nan], [np.inf, 0], [0.2, 0.2], [2.0, 1.0], [-0.5, 1.5], [0.0, 0.0]],
+)
+def test_l12_probabilities_that_are_none_are_refused_by_row(row: list[float]) -> None:
+    with pytest.raises(InputError, match=r"1 rows are no probability distribution, the first is row 1"):
+        check_pred_probs(np.array([0, 1, 0]), faulty(row))
+
+
+def test_l12_the_scores_refuse_them_too() -> None:
+    with pytest.raises(InputError, match="no probability distribution"):
+        score_labels(np.array([0, 1, 0]), faulty([np.nan, 1]), np.array([True, True]), PARAMS)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3,), (4, 2)])
+def test_probabilities_for_other_samples_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="expected shape"):
+        check_pred_probs(np.array([0, 1, 0]), np.full(shape, 0.5, np.float32))
+
+
+@pytest.mark.parametrize("labels", [[0, 2], [-1, 0]])
+def test_labels_without_a_column_are_refused(labels: list[int]) -> None:
+    with pytest.raises(InputError, match="columns of pred_probs"):
+        check_pred_probs(np.array(labels), np.full((2, 2), 0.5, np.float32))
+
+
+def blobs(counts: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Well separated classes of the given sizes: features (n, 6), labels (n,)."""
+    generator = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    centres = 4 * np.eye(6)[: len(counts)]
+    return (centres[labels] + generator.normal(0, 0.5, (len(labels), 6))).astype(np.float32), labels
+
+
+def test_a_class_with_fewer_pictures_than_folds_is_not_blamed() -> None:
+    features, labels = blobs([40, 40, 4, 1])
+    probs, assessable, _ = cross_validate(features, labels, np.arange(85), 4, PARAMS)
+    scores = score_labels(labels, probs, assessable, PARAMS)
+    assert assessable.tolist() == [True, True, False, False]
+    assert (scores.label_quality[labels >= 2] == 1).all()
+    assert not scores.is_label_issue[labels >= 2].any()
+    assert (scores.suggested[labels >= 2] == labels[labels >= 2]).all()
+    assert (scores.label_quality[labels < 2] < 1).any()
+
+
+def test_one_picture_under_two_names_is_nobodys_evidence() -> None:
+    features, labels = np.ones((4, 6), np.float32), np.array([0, 1, 1, 1])
+    probs, assessable, done = cross_validate(features, labels, np.zeros(4, np.int64), 2, PARAMS)
+    assert done["folds"] == 1
+    assert not assessable.any()
+    assert not score_labels(labels, probs, assessable, PARAMS).is_label_issue.any()
+
+
+def test_many_copies_of_one_picture_do_not_make_a_class_assessable() -> None:
+    features, labels = blobs([40, 40, 20])
+    pictures = np.where(labels == 2, 999, np.arange(100))
+    _, assessable, _ = cross_validate(features, labels, pictures, 3, PARAMS)
+    assert assessable.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("counts", [[1], [30], [1, 1], [2, 1], [1, 1, 1, 1]])
+def test_sets_too_small_to_judge_give_no_verdict(counts: list[int]) -> None:
+    features, labels = blobs(counts)
+    probs, assessable, done = cross_validate(features, labels, np.arange(len(labels)), len(counts), PARAMS)
+    scores = score_labels(labels, probs, assessable, PARAMS)
+    np.testing.assert_allclose(probs.sum(1), 1, rtol=1e-5)
+    assert done["folds"] == min(5, len(labels))
+    assert not scores.is_label_issue.any()
+    if len(counts) < 2 or max(counts) < 5:
+        assert (scores.label_quality == 1).all()
+
+
+def test_a_copy_in_training_does_not_vouch_for_its_own_wrong_label() -> None:
+    features, labels = blobs([50, 50])
+    wrong = labels.copy()
+    features = np.concatenate([features, features[:5]])
+    wrong = np.concatenate([wrong, wrong[:5]])
+    wrong[[0, 100]] = 1  # a picture and its copy, both labelled wrong
+    pictures = np.concatenate([np.arange(100), np.arange(5)])
+    probs, assessable, _ = cross_validate(features, wrong, pictures, 2, PARAMS)
+    scores = score_labels(wrong, probs, assessable, PARAMS)
+    assert scores.label_quality[[0, 100]].max() < 0.2
+
+
+def test_the_model_is_scikit_learns_logistic_regression_on_standardised_features() -> None:
+    features, labels = blobs([30, 30, 30])
+    mean, spread = features.mean(0), features.std(0)
+    model = LogisticRegression(C=1 / (0.1 * 90), max_iter=1000).fit((features - mean) / spread, labels)
+    ours, converged = fit_and_predict(features, labels, features, 0.1)
+    assert converged
+    np.testing.assert_allclose(ours, model.predict_proba((features - mean) / spread), atol=1e-4)
+
+
+def test_a_fold_that_did_not_converge_is_counted_not_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_noise, "MAX_ITERATIONS", 1)
+    features, labels = blobs([30, 30])
+    _, _, done = cross_validate(features, labels, np.arange(60), 2, PARAMS)
+    assert done["n_folds_not_converged"] == 5
+
+
+def test_constant_features_are_harmless() -> None:
+    features, labels = blobs([30, 30])
+    features[:, 3] = 0.25
+    probs, _, _ = cross_validate(features, labels, np.arange(60), 2, PARAMS)
+    assert np.isfinite(probs).all()
+
+
+def write_inputs(folder: Path, pixels: np.ndarray, labels: list[str | None]) -> None:
+    ids = [f"s{i:04}" for i in range(len(pixels))]
+    images = list(zip(ids, (encode_png(image) for image in pixels), strict=True))
+    write_images(folder / "images.parquet", images, pixels.shape[1], pixels.shape[3], "test")
+    write_table(
+        folder / "manifest.parquet", pa.table({"sample_id": ids, "label": pa.array(labels, pa.string())})
+    )
+    write_npy(folder / "embeddings.npy", embed.embed_all(pixels, EMBED))
+
+
+def test_the_stage_scores_labelled_samples_only_and_writes_the_same_bytes_again(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    labels: list[str | None] = [str(label) for label in digits[1][:300]]
+    labels[3] = labels[200] = None
+    labels[7] = "<b>one of a kind</b>"
+    write_inputs(tmp_path, digits[0][:300], labels)
+    metrics = label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "a")
+    label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "b")
+    scores = read_table(tmp_path / "a/scores.parquet")
+    known = [f"s{i:04}" for i in range(300) if labels[i] is not None]
+    classes = read_json(tmp_path / "a/classes.json")
+    assert scores.column_names == [
+        "sample_id", "given_label", "suggested_label", "label_quality", "is_label_issue",
+    ]  # fmt: skip
+    assert scores["sample_id"].to_pylist() == known
+    assert classes == sorted({label for label in labels if label is not None})
+    assert read_npy(tmp_path / "a/pred_probs.npy").shape == (298, 11)
+    assert metrics["n_labelled"] == 298
+    assert metrics["n_not_assessed"] == 1
+    assert metrics["classes_not_assessed"] == ["<b>one of a kind</b>"]
+    for name in ("scores.parquet", "pred_probs.npy", "classes.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_without_a_single_label_the_stage_says_so(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    write_inputs(tmp_path, digits[0][:5], [None] * 5)
+    metrics = label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "out")
+    assert metrics["n_labelled"] == metrics["n_label_issues"] == 0
+    assert len(read_table(tmp_path / "out/scores.parquet")) == 0
