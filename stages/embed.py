@@ -37,8 +37,8 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 SPECTRUM_WEIGHT = 2.0
 LAYOUT_WEIGHT = 0.25
-"""Weights beside the gradients' 1, by digits moved by a pixel and found among the nearest five: 0.93 with these,
-0.83 with a layout of 0.5, 0.63 with that and a spectrum of 1. CIFAR-10's human-judged pairs hardly care."""
+"""Weights beside the gradients' 1, by digits moved by a pixel and found among the nearest five: 0.93 with
+these, 0.83 with a layout of 0.5, 0.63 with that and a spectrum of 1. CIFAR-10's judged pairs hardly care."""
 
 NOISE = 1e-3
 """A view shorter than this (grey in 0...1: a quarter of a grey level) is a constant image's rounding."""
