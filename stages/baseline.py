@@ -30,7 +30,7 @@ from stages.lib.errors import InputError
 from stages.lib.intervals import wilson
 from stages.lib.predictions import Predictions, write_predictions
 from stages.lib.progress import track
-from stages.lib.threads import THREADS
+from stages.lib.threads import blas_threads_for
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
 ANNOTATOR_PREFIX = "annotator_"
 HUMAN_CONFIDENCE = 0.95
 """The level of the interval beside a person's agreement; only shown, nothing is decided by it."""
-
-ONE_THREAD_BELOW = 10_000_000
-"""Numbers in a training matrix below which a second thread only waits: digits took 4.7 CPU s with two threads
-on a busy machine, 0.1 with one. The choice hangs on the data alone, so that bytes stay the same."""
 
 NOT_MEASURED = (
     "no annotations: the manifest has fewer than two annotator columns. Without independent opinions nobody "
@@ -121,10 +117,8 @@ def _fit(model: "LogisticRegression", features: np.ndarray, labels: np.ndarray, 
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
-    threads = 1 if features.size < ONE_THREAD_BELOW else THREADS
-    with warnings.catch_warnings(), threadpool_limits(limits=threads):
+    with warnings.catch_warnings(), blas_threads_for(features.size):
         warnings.simplefilter("error", ConvergenceWarning)
         try:
             model.fit(features, labels)

@@ -34,6 +34,7 @@ from stages.lib.picture_identity import same_picture
 from stages.lib.pooling import Floats
 from stages.lib.predictions import SUM_TOLERANCE
 from stages.lib.progress import say, track
+from stages.lib.threads import blas_threads_for
 
 Labels = npt.NDArray[np.int64]
 
@@ -96,14 +97,11 @@ def fit_and_predict(features: Floats, labels: Labels, unseen: Floats, l2: float)
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     mean, spread = features.mean(0), features.std(0)
     spread[spread < FLAT_FEATURE] = 1
     model = LogisticRegression(C=1 / (l2 * len(labels)), max_iter=MAX_ITERATIONS)
-    # One thread: the products are small, and OpenBLAS's threads wait for each other by spinning (digits on
-    # two busy cores: 13 CPU seconds with two threads, 0.3 with one).
-    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+    with blas_threads_for(features.size), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # counted by the caller instead
         model.fit((features - mean) / spread, labels)
     probabilities: Floats = model.predict_proba((unseen - mean) / spread)

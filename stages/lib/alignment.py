@@ -60,7 +60,8 @@ def residuals(first: Prepared, second: Prepared) -> Floats:
     covariance = _inverse(products, first.max_shift)
     covariance = covariance - np.einsum("ncij,ncij->nij", first.sums, second.sums[opposite]) / area
     correlation = covariance / np.sqrt(first.variance * second.variance[opposite])
-    return np.clip(1 - correlation.max((1, 2)), 0, 2).astype(np.float32)
+    clipped: Floats = np.clip(1 - correlation.max((1, 2)), 0, 2).astype(np.float32)
+    return clipped
 
 
 def _inverse(products: npt.NDArray[np.complex64], max_shift: int) -> Floats:

@@ -29,4 +29,5 @@ def without_self(found: Indices) -> Indices:
     """Drop each row's own number, or the farthest where equal vectors crowd it out: (n, k + 1) -> (n, k)."""
     own = found == np.arange(len(found))[:, None]
     own[~own.any(1), -1] = True
-    return found[~own].reshape(len(found), -1)
+    others: Indices = found[~own].reshape(len(found), -1)
+    return others

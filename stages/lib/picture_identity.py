@@ -12,5 +12,5 @@ import numpy.typing as npt
 def same_picture(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Number the distinct pictures by first appearance: (n, h, w, c) -> (n,)."""
     numbers: dict[bytes, int] = {}
-    keys = (hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in pixels)
+    keys = (hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest() for image in pixels)
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)

@@ -24,8 +24,7 @@ def triangle_weights(size: int, cells: int) -> Floats:
 
 def pool(images: Floats, weights: Floats) -> Floats:
     """Apply `weights` (c, s) along both image axes: (..., s, s) -> (..., c, c)."""
-    pooled: Floats = weights @ images @ weights.T
-    return pooled
+    return np.asarray(weights @ images @ weights.T, dtype=np.float32)
 
 
 def planes(pixels: npt.NDArray[np.uint8], max_side: int) -> Floats:
