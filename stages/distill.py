@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from stages.lib.loop import LoopState, Recipe, Report
     from stages.lib.weights import Card
 
-MODEL = "model.safetensors"
-
 TAUGHT_ON = ("train", "neutral", "unlabelled")
 """Splits whose images the teachers are asked about."""
 
@@ -51,18 +49,10 @@ class TrainView(AugmentationParams):
 
 def recipe_of(params: Params, train: TrainView) -> "Recipe":
     """Return one phase over the whole student."""
-    from stages.lib.loop import Phase, Recipe
+    from stages.lib.loop import Phase
 
-    return Recipe(
-        phases=(Phase("distill", params.epochs, body_rate=1.0),),
-        batch_size=params.batch_size,
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        warmup_fraction=params.warmup_fraction,
-        ema_decay=params.ema_decay,
-        augmentation=train.augmentation(),
-        seed=params.seed,
-    )
+    phase = Phase("distill", params.epochs, body_rate=1.0)
+    return params.recipe((phase,), train.augmentation(), params.seed)
 
 
 def fit_student(
@@ -139,7 +129,7 @@ def run(
     from stages.lib.checkpoint import CheckpointStore
     from stages.lib.ensemble import load_members
     from stages.lib.nets import count_parameters
-    from stages.lib.weights import save_weights
+    from stages.lib.weights import MODEL, save_weights
 
     dataset = load_dataset(ingest, curate, split)
     named = load_members(members, train.seeds, dataset)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from stages.lib.ensemble import Member
     from stages.lib.views import View
 
-MODEL = "model.safetensors"
 PREDICTED = ("val", "test")
 QUEUE_COLUMNS = ("sample_id", "predicted_label", "confidence", "entropy", "given_label")
 
@@ -111,6 +110,7 @@ def run(
     """Write every prediction file and the review queue."""
     from stages.lib.ensemble import load_member, load_members
     from stages.lib.views import PLAIN, View
+    from stages.lib.weights import MODEL
 
     dataset = load_dataset(ingest, curate, split)
     loaded = load_members(members, train.seeds, dataset)

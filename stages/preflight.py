@@ -107,18 +107,10 @@ def subject_of(dataset: Dataset, plan: ClassPlan, params: Params, train: TrainVi
 
 def recipe_of(train: TrainView, seed: int) -> "Recipe":
     """Return one epoch of the recipe that `train` follows, with the last weights kept."""
-    from stages.lib.loop import Phase, Recipe
+    from stages.lib.loop import Phase
 
-    return Recipe(
-        phases=(Phase("short", 1, body_rate=1.0),),
-        batch_size=train.batch_size,
-        learning_rate=train.learning_rate,
-        weight_decay=train.weight_decay,
-        warmup_fraction=train.warmup_fraction,
-        ema_decay=0.0,
-        augmentation=train.augmentation(),
-        seed=seed,
-    )
+    recipe = train.recipe((Phase("short", 1, body_rate=1.0),), train.augmentation(), seed)
+    return replace(recipe, ema_decay=0.0)
 
 
 def data_checks(dataset: Dataset, subject: Subject) -> "list[Check]":

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 SEEN = ("train", "val", "neutral", "unlabelled")
 """The splits whose images may be learned from without their labels; never test."""
 
-ENCODER = "encoder.safetensors"
-
 
 class Params(SteppingParams):
     """Section `pretrain`."""
@@ -49,18 +47,10 @@ class TrainView(AugmentationParams):
 
 def recipe_of(params: Params, train: TrainView) -> "Recipe":
     """Return one phase over the whole network."""
-    from stages.lib.loop import Phase, Recipe
+    from stages.lib.loop import Phase
 
-    return Recipe(
-        phases=(Phase("reconstruct", params.epochs, body_rate=1.0),),
-        batch_size=params.batch_size,
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        warmup_fraction=params.warmup_fraction,
-        ema_decay=params.ema_decay,
-        augmentation=train.augmentation(),
-        seed=params.seed,
-    )
+    phase = Phase("reconstruct", params.epochs, body_rate=1.0)
+    return params.recipe((phase,), train.augmentation(), params.seed)
 
 
 def fit_autoencoder(
@@ -113,7 +103,7 @@ def run(
     from stages.lib.checkpoint import CheckpointStore
     from stages.lib.nets import count_parameters
     from stages.lib.training_data import architecture_for
-    from stages.lib.weights import Card, save_weights
+    from stages.lib.weights import ENCODER, Card, save_weights
 
     require_passed(preflight)
     dataset = load_dataset(ingest, curate, split)

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from stages.lib.nets import Architecture, Classifier
     from stages.lib.weights import Card
 
-ENCODER = "encoder.safetensors"
-MODEL = "model.safetensors"
-
 
 class Params(SteppingParams, AugmentationParams):
     """Section `train`."""
@@ -45,21 +42,12 @@ class Params(SteppingParams, AugmentationParams):
 
 def recipe_of(params: Params, seed: int) -> "Recipe":
     """Return the phases: the new head alone on a pretrained body, then everything; else only everything."""
-    from stages.lib.loop import Phase, Recipe
+    from stages.lib.loop import Phase
 
     phases = [Phase("all", params.epochs, params.body_rate if params.init == "pretrain" else 1.0)]
     if params.init == "pretrain" and params.head_epochs:
         phases.insert(0, Phase("head", params.head_epochs, body_rate=0.0))
-    return Recipe(
-        phases=tuple(phases),
-        batch_size=params.batch_size,
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        warmup_fraction=params.warmup_fraction,
-        ema_decay=params.ema_decay,
-        augmentation=params.augmentation(),
-        seed=seed,
-    )
+    return params.recipe(tuple(phases), params.augmentation(), seed)
 
 
 def network_of(
@@ -130,7 +118,7 @@ def run(
     """Train the network of one seed."""
     from stages.lib.checkpoint import CheckpointStore
     from stages.lib.nets import count_parameters
-    from stages.lib.weights import save_weights
+    from stages.lib.weights import ENCODER, MODEL, save_weights
 
     dataset = load_dataset(ingest, curate, split)
     plan = read_plan(class_balance, dataset.classes)

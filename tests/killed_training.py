@@ -63,11 +63,26 @@ def ended_well(child: int) -> bool:
 
 
 def kill_at_a_moment(folder: Path, rng: random.Random, usual: float) -> bool:
-    """Start the training and kill it after a random share of its usual time, or let it end."""
+    """Start the training and kill it somewhere in one of its next epochs, polled on progress; or let it end."""
+    wanted = last_epoch(folder) + rng.randint(0, 3)
     child = fork(lambda: train_into(folder))
-    time.sleep(rng.uniform(0.2, 1.0) * usual)
+    while last_epoch(folder) < wanted:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            break
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 2 * usual / EPOCHS))
     os.kill(child, signal.SIGKILL)
     return not ended_well(child)
+
+
+def last_epoch(folder: Path) -> int:
+    """Return the epochs behind the newest generation."""
+    return max((int(path.name.removeprefix("epoch-")) for path in generations(folder)), default=0)
+
+
+def generations(folder: Path) -> list[Path]:
+    """Return the whole generations that the training has saved."""
+    return sorted((folder / "checkpoints" / "k").glob("epoch-*"))
 
 
 def kill_at_a_write(folder: Path, rng: random.Random, usual: float, furthest: int = 12) -> bool:
@@ -97,9 +112,9 @@ def kill_at_a_write(folder: Path, rng: random.Random, usual: float, furthest: in
 
 def corrupt_newest(folder: Path, rng: random.Random, usual: float) -> bool:
     """Stop after some epochs, then flip a bit of the newest generation's tensors."""
-    while len(list((folder / "checkpoints" / "k").glob("epoch-*"))) < 2:
+    while len(generations(folder)) < 2:
         assert kill_at_a_write(folder, rng, usual)
-    newest = max((folder / "checkpoints" / "k").glob("epoch-*"))
+    newest = generations(folder)[-1]
     path = newest / "tensors.safetensors"
     data = bytearray(path.read_bytes())
     data[-5] ^= 4
@@ -120,6 +135,7 @@ def main(folder: Path, kind: str, kills: int, seed: int) -> None:
     import stages.lib.loop  # noqa: F401 (loaded here so that every child has it)
 
     torch.set_num_threads(1)
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # loads a second's worth of torch, once for all
     write_encoder(folder / "encoder.safetensors", bars_dataset(90))
     for name in ("whole", "killed"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -130,7 +146,7 @@ def main(folder: Path, kind: str, kills: int, seed: int) -> None:
     rng, done, resumed = random.Random(seed), 0, 0
     while done < kills:
         done += KINDS[kind](folder / "killed", rng, usual)
-        resumed += any((folder / "killed/checkpoints/k").glob("epoch-*"))
+        resumed += bool(generations(folder / "killed"))
         if (
             folder / "killed" / "history.csv"
         ).exists():  # it ended before the kill came: look, and train anew

@@ -134,8 +134,8 @@ def test_r1_f1_a_training_killed_at_random_moments_ends_in_the_same_bytes(tmp_pa
 
 
 def test_f5_f6_f9_a_training_killed_inside_every_kind_of_write_ends_in_the_same_bytes(tmp_path: Path) -> None:
-    told = killed(tmp_path, "writes", "9", "0")
-    assert int(told["kills"]) >= 9
+    told = killed(tmp_path, "writes", "6", "0")
+    assert int(told["kills"]) >= 6
     assert int(told["resumed"]) >= 3
     assert told["killed"] == told["whole"]
 

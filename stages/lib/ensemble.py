@@ -11,9 +11,7 @@ from stages.lib.device import torch_device
 from stages.lib.errors import InputError
 from stages.lib.nets import Classifier
 from stages.lib.views import View, class_probs
-from stages.lib.weights import Card, check_pixels, load_classifier
-
-MODEL = "model.safetensors"
+from stages.lib.weights import MODEL, Card, check_pixels, load_classifier
 
 
 @dataclass(frozen=True)

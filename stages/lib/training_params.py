@@ -8,6 +8,7 @@ from stages.lib.config import Section
 
 if TYPE_CHECKING:
     from stages.lib.augment import Augmentation
+    from stages.lib.loop import Phase, Recipe
 
 
 def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -32,6 +33,21 @@ class SteppingParams(Section):
     weight_decay: float = Field(ge=0, le=10)
     warmup_fraction: float = Field(gt=0, lt=1)
     ema_decay: float = Field(ge=0, lt=1)
+
+    def recipe(self, phases: "tuple[Phase, ...]", augmentation: "Augmentation | None", seed: int) -> "Recipe":
+        """Return these keys with the stage's phases as the value that lib/loop.py takes."""
+        from stages.lib.loop import Recipe
+
+        return Recipe(
+            phases=phases,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_fraction=self.warmup_fraction,
+            ema_decay=self.ema_decay,
+            augmentation=augmentation,
+            seed=seed,
+        )
 
 
 class AugmentationParams(Section):

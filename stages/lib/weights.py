@@ -22,6 +22,9 @@ from stages.lib.errors import InputError
 from stages.lib.nets import Architecture, Body, Classifier
 from stages.lib.normalise import Normalisation
 
+ENCODER, MODEL = "encoder.safetensors", "model.safetensors"
+"""File names in the folders of pretrain, and of train and distill."""
+
 FORMAT = "assay-weights-1"
 CARD = "assay"
 """One metadata entry holds the whole card as JSON: safetensors does not promise an order of several."""
