@@ -63,7 +63,7 @@ def ended_well(child: int) -> bool:
 
 
 def kill_at_a_moment(folder: Path, rng: random.Random, usual: float) -> bool:
-    """Start the training and kill it somewhere in one of its next epochs, polled on progress; or let it end."""
+    """Start the training and kill it in one of its next epochs, polled on progress, or let it end."""
     wanted = last_epoch(folder) + rng.randint(0, 3)
     child = fork(lambda: train_into(folder))
     while last_epoch(folder) < wanted:
