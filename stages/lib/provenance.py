@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stages.lib.errors import InputError
 from stages.lib.yaml_file import read_yaml
 
 DVC_FILE = Path("dvc.yaml")
@@ -78,7 +79,12 @@ def _locked_outputs() -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """Return DVC's digest of a file (MD5) or of a folder (MD5 of its sorted listing, with `.dir`)."""
+    """Return DVC's digest of a file (MD5) or of a folder (MD5 of its sorted listing, with `.dir`).
+
+    InputError if there is neither.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is not there: `make repro` runs the stages that write it")
     if not path.is_dir():
         return _md5_of_file(path)
     listing = [
