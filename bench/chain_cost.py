@@ -2,9 +2,9 @@
 
     python -m bench.chain_cost [--runs 1]
 
-Runs the commands of dvc.lock one by one in a temporary clone, without DVC and tracking, and prints CPU seconds
-(user + system, children included), the part that imports take (`-X importtime`, in the same run), wall seconds,
-peak memory and the heavy packages that were loaded. The mean over runs is printed.
+Runs the commands of dvc.lock one by one in a temporary clone, without DVC and tracking, and prints CPU
+seconds (user + system, children included), the part that imports take (`-X importtime`, the same run), wall
+seconds, peak memory and the heavy packages that were loaded. The mean over runs is printed.
 """
 
 import argparse
@@ -80,9 +80,8 @@ def main() -> None:
             chain = Chain.clone(Path(folder) / "clone")
             for name, entry in chain.lock().items():
                 costs.setdefault(name, []).append(measure(entry["cmd"], chain))
-    print(
-        f"{'stage':14} {'CPU s':>7} {'imports':>8} {'wall s':>7} {'peak MiB':>9}  heavy packages   (n = {runs})"
-    )
+    print(f"n = {runs}")
+    print(f"{'stage':14} {'CPU s':>7} {'imports':>8} {'wall s':>7} {'peak MiB':>9}  heavy packages")
     for name, found in costs.items():
         cpu, imports, wall, peak = (
             sum(getattr(cost, field) for cost in found) / runs for field in ("cpu", "imports", "wall", "peak")
