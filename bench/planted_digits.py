@@ -16,6 +16,7 @@ import numpy as np
 from stages import duplicates, embed, label_noise
 from stages.lib.config import load_section
 from stages.lib.digits import read_digits, to_8_bit
+from stages.lib.labelled import Labelled
 from stages.lib.picture_identity import same_picture
 from tests.planting import NEAR, Edit, Planted, cropped, mirrored, moved_far, plant
 
@@ -58,14 +59,17 @@ def wrong_labels(planted: Planted, vectors: np.ndarray) -> dict[str, float]:
     params = load_section(label_noise.Params, "label_noise")
     pictures = same_picture(planted.pixels)
     n_classes = int(planted.labels.max()) + 1
-    probs, assessable, _ = label_noise.cross_validate(vectors, planted.labels, pictures, n_classes, params)
-    scores = label_noise.score_labels(planted.labels, probs, assessable, params)
+    classes = [str(name) for name in range(n_classes)]
+    votes = np.zeros((len(vectors), 0), np.int64)
+    labelled = Labelled([*planted.sample_ids], classes, planted.labels, [], votes, vectors, pictures)
+    found = label_noise.judge(labelled, params)
+    scores = found.scores
     hits = int((scores.is_label_issue & planted.flipped).sum())
     return {
         "average_precision": float(average_precision_score(planted.flipped, 1 - scores.label_quality)),
         "precision": hits / max(1, int(scores.is_label_issue.sum())),
         "recall": hits / int(planted.flipped.sum()),
-        "noise_rate": scores.noise_rate,
+        "noise_rate": found.noise.rate,
     }
 
 

@@ -1,232 +1,237 @@
-"""Score every label by a model that never saw it. Finds only: no label is changed here.
+"""Score every label by a model that never saw it, and by all who labelled it. Finds only: changes nothing.
 
-From embeddings and given labels to `scores.parquet` (given and suggested label, quality 0 bad ... 1 good, and
-whether it is a label issue), `pred_probs.npy` (out of sample, (n_labelled, K) float32) and `classes.json`.
+From pictures, embeddings, given labels and annotators' labels (manifest columns `annotator_<name>`) to:
+`scores.parquet` (given and suggested label, quality 0 bad ... 1 good, whether it is a label issue),
+`pred_probs.npy` (out of sample, (n_labelled, K) float32), `classes.json`, `consensus.parquet` (what
+annotators and model together believe, how surely), `annotators.csv` (the least accurate first) and
+`noise_matrix.csv` (which class passes for which).
 
-K-fold cross-validation of multinomial logistic regression on the standardised embedding, equal pictures
-always in the same fold (a copy in training would vouch for its own label); then cleanlab: label quality from
-the probabilities, and issues by confident learning (Northcutt, Jiang & Chuang 2021, "Confident learning:
-estimating uncertainty in dataset labels", JAIR).
+K-fold cross-validation, equal pictures always in the same fold (a copy in training would vouch for its own
+label), of logistic regression on the standardised embedding (`linear`) or of small networks on the pixels
+(`network`). One label a sample: quality and issues by lib/label_scores.py. Several annotators: their
+confusion matrices and the model joined by EM (lib/annotators.py); quality is what that gives the given label.
 
 A class with fewer distinct pictures than folds is not assessable: a model that saw next to nothing of a class
-would call every one of its samples wrong. Its samples get quality 1, no issue, and the metrics say so.
+would call every one of its samples wrong. Its samples get quality 1, no issue, and the metrics say so; with
+annotators, these speak alone.
 
-Cost: 2.5 CPU seconds on digits, 2 of them imports (scikit-learn, cleanlab).
+Cost: 2.5 CPU seconds on digits, 2 of them imports (scikit-learn, cleanlab). bench/cifar_label_noise.py states
+figures and cost on 50,000 images.
 """
 
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 from pydantic import Field
 
-from stages.lib.artifacts import read_npy, read_table, write_json, write_npy, write_table
+from stages.lib.annotators import Consensus, Doubles, Labels, agree, vote_shares
+from stages.lib.artifacts import write_csv, write_json, write_npy, write_table
 from stages.lib.cli import stage_main
 from stages.lib.config import Section
 from stages.lib.crossval import grouped_folds, pictures_per_class
-from stages.lib.errors import InputError
-from stages.lib.image_store import read_pixels
-from stages.lib.picture_identity import same_picture
+from stages.lib.label_findings import (
+    ANNOTATOR_COLUMNS,
+    AnnotatorRow,
+    annotator_rows,
+    consensus_table,
+    score_table,
+)
+from stages.lib.label_scores import Mask, Scores, among, filled_by_votes, score_labels, scores_by_consensus
+from stages.lib.labelled import Labelled, read_labelled, voters
+from stages.lib.linear_fold import predict_fold
+from stages.lib.noise_rate import (
+    CONFUSION_COLUMNS,
+    NoiseEstimate,
+    by_confidence,
+    by_posterior,
+    confusions,
+    spanning,
+)
 from stages.lib.pooling import Floats
-from stages.lib.predictions import SUM_TOLERANCE
 from stages.lib.progress import say, track
-from stages.lib.threads import blas_threads_for
 
-Labels = npt.NDArray[np.int64]
+Predict = Callable[[Labels, Labels, int], tuple[Floats, bool]]
+"""From positions seen and unseen and the fold's number to (m, K) of the unseen, and whether it converged."""
 
-MAX_ITERATIONS = 1000
-"""L-BFGS needs 30 to 60 on digits; a fold that needs more than this is counted in the metrics."""
-
-FLAT_FEATURE = 1e-4
-"""A feature that varies less than this (samples have length 1) is constant but for rounding: unscaled."""
+WORST = 5
+"""Annotators named in the metrics; annotators.csv has them all."""
 
 
 class Params(Section):
     """Section `label_noise` of params.yaml."""
 
+    model: Literal["linear", "network"]
     folds: int = Field(ge=2, le=20)
     seed: int = Field(ge=0)
     l2: float = Field(gt=0)
-    score: Literal["self_confidence", "normalized_margin"]
+    widths: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = Field(min_length=1, max_length=6)
+    epochs: int = Field(ge=1, le=1000)
+    shift: float = Field(ge=0, lt=0.5)
+    mirror: bool
+    precision: Literal["float32", "bfloat16"]
+    score: Literal["self_confidence", "normalized_margin", "odds"]
     filter_by: Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning"]
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What out-of-sample probabilities say of N given labels.
-
-    label_quality (N,) float32 in 0...1; suggested (N,) int64 class positions; is_label_issue (N,) bool;
-    noise_rate: estimated share of wrong labels among the assessable.
-    """
-
-    label_quality: Floats
-    suggested: Labels
-    is_label_issue: npt.NDArray[np.bool_]
-    noise_rate: float
-
-
-def out_of_sample(
-    features: Floats, labels: Labels, fold: Labels, n_classes: int, l2: float
-) -> tuple[Floats, int]:
-    """Predict each fold by a model of the others: (n, d) -> pred_probs (n, n_classes), folds not converged.
-
-    A class that the other folds lack gets probability 0.
-    """
-    pred_probs = np.zeros((len(labels), n_classes), np.float32)
-    not_converged = 0
-    for held_out in track(range(int(fold.max(initial=-1)) + 1), "folds"):
-        test = fold == held_out
-        present = np.unique(labels[~test])
-        if len(present) < 2:
-            pred_probs[np.ix_(test, present)] = 1
-            continue
-        probabilities, converged = fit_and_predict(features[~test], labels[~test], features[test], l2)
-        pred_probs[np.ix_(test, present)] = probabilities
-        not_converged += not converged
-    return pred_probs, not_converged
-
-
-def fit_and_predict(features: Floats, labels: Labels, unseen: Floats, l2: float) -> tuple[Floats, bool]:
-    """Fit logistic regression on (n, d) standardised by its own mean and spread, predict (m, d) -> (m, k).
-
-    l2 is the penalty relative to the mean loss, so that it means the same for any n (C = 1 / (l2 * n)).
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    mean, spread = features.mean(0), features.std(0)
-    spread[spread < FLAT_FEATURE] = 1
-    model = LogisticRegression(C=1 / (l2 * len(labels)), max_iter=MAX_ITERATIONS)
-    with blas_threads_for(features.size), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # counted by the caller instead
-        model.fit((features - mean) / spread, labels)
-    probabilities: Floats = model.predict_proba((unseen - mean) / spread)
-    return probabilities, bool(model.n_iter_.max() < MAX_ITERATIONS)
-
-
-def check_pred_probs(labels: Labels, pred_probs: Floats) -> None:
-    """Raise InputError unless pred_probs (N, K) are distributions over the classes of labels (N,).
-
-    cleanlab answers NaN with "no issues", silently.
-    """
-    if pred_probs.ndim != 2 or len(pred_probs) != len(labels):
-        raise InputError(f"pred_probs: expected shape ({len(labels)}, K), received {pred_probs.shape}")
-    if len(labels) and not (labels.min() >= 0 and labels.max() < pred_probs.shape[1]):
-        raise InputError(f"labels: expected 0...{pred_probs.shape[1] - 1}, the columns of pred_probs")
-    off = ~(np.abs(pred_probs.sum(1) - 1) <= SUM_TOLERANCE)  # a NaN compares False, and so is off
-    bad = off | ~np.isfinite(pred_probs).all(1) | (pred_probs < 0).any(1)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"pred_probs: {int(bad.sum())} rows are no probability distribution, the first is row {row}: "
-            f"sum {pred_probs[row].sum()}, least {pred_probs[row].min()}; expected finite, >= 0, sum 1"
-        )
-
-
-def score_labels(
-    labels: Labels, pred_probs: Floats, assessable: npt.NDArray[np.bool_], params: Params
-) -> Scores:
-    """Score labels (N,) by out-of-sample pred_probs (N, K); assessable (K,): which classes can be judged."""
-    check_pred_probs(labels, pred_probs)
-    judged = assessable[labels]
-    quality = np.ones(len(labels), np.float32)
-    suggested, issue = labels.copy(), np.zeros(len(labels), bool)
-    columns = np.flatnonzero(assessable)
-    if len(columns) < 2:
-        return Scores(quality, suggested, issue, 0.0)
-    own = np.searchsorted(columns, labels[judged])
-    probabilities = _renormalised(pred_probs[np.ix_(judged, columns)])
-    quality[judged], issue[judged], noise_rate = _by_cleanlab(own, probabilities, params)
-    suggested[judged] = columns[probabilities.argmax(1)]
-    return Scores(quality, suggested, issue, noise_rate)
-
-
-def _renormalised(pred_probs: Floats) -> Floats:
-    """Make rows sum to 1 again after columns were left out; a row without any mass says nothing: uniform."""
-    padded = pred_probs.astype(np.float64) + np.finfo(np.float32).tiny
-    normalised: Floats = padded / padded.sum(1, keepdims=True)
-    return normalised
-
-
-def _by_cleanlab(
-    labels: Labels, pred_probs: Floats, params: Params
-) -> tuple[Floats, npt.NDArray[np.bool_], float]:
-    """Return quality (n,), issue (n,) and the estimated noise rate (off-diagonal mass of the joint)."""
-    from cleanlab.count import estimate_joint
-    from cleanlab.filter import find_label_issues
-    from cleanlab.rank import get_label_quality_scores
-
-    quality = get_label_quality_scores(labels, pred_probs, method=params.score)
-    # One process: cleanlab's default forks as many as there are cores.
-    issue = find_label_issues(labels, pred_probs, filter_by=params.filter_by, n_jobs=1)
-    joint = estimate_joint(labels, pred_probs)
-    return quality.astype(np.float32), issue, float(1 - np.trace(joint))
-
-
 def cross_validate(
-    features: Floats, labels: Labels, pictures: Labels, n_classes: int, params: Params
-) -> tuple[Floats, npt.NDArray[np.bool_], dict[str, int]]:
-    """Return pred_probs (n, K), which classes are assessable (K,), and what was done, as counts."""
+    inputs: np.ndarray,
+    labels: Labels,
+    pictures: Labels,
+    n_classes: int,
+    params: Params,
+    targets: Doubles | None = None,
+) -> tuple[Floats, Mask, dict[str, int]]:
+    """Return pred_probs (n, K), which classes are assessable (K,), and what was done, as counts.
+
+    inputs are embeddings for the linear model, pixels for the network; targets (n, K) are distributions to
+    learn from instead of the labels.
+    """
     per_class = pictures_per_class(labels, pictures, n_classes)
     folds = max(1, min(params.folds, len(np.unique(pictures))))
     fold = grouped_folds(labels, pictures, folds, np.random.default_rng(params.seed))
-    pred_probs, not_converged = out_of_sample(features, labels, fold, n_classes, params.l2)
+    goals = np.eye(n_classes)[labels] if targets is None else targets
+    predict = (_linear if params.model == "linear" else _network)(inputs, goals, params)
+    pred_probs, not_converged = out_of_sample(goals, fold, predict)
     if folds < 2:
         pred_probs[:] = 1 / max(n_classes, 1)  # one picture: nobody is left to learn from
     return pred_probs, per_class >= max(folds, 2), {"folds": folds, "n_folds_not_converged": not_converged}
 
 
-def _score_table(sample_ids: list[str], classes: list[str], labels: Labels, scores: Scores) -> pa.Table:
-    names = np.array(classes, dtype=object)
-    columns = {
-        "sample_id": pa.array(sample_ids, pa.string()),
-        "given_label": pa.array(names[labels], pa.string()),
-        "suggested_label": pa.array(names[scores.suggested], pa.string()),
-        "label_quality": pa.array(scores.label_quality, pa.float32()),
-        "is_label_issue": pa.array(scores.is_label_issue, pa.bool_()),
-    }
-    return pa.table(columns)
+def out_of_sample(targets: Doubles, fold: Labels, predict: Predict) -> tuple[Floats, int]:
+    """Predict each fold by a model of the others: pred_probs like targets (n, K), folds not converged."""
+    pred_probs = np.zeros(targets.shape, np.float32)
+    not_converged = 0
+    for held_out in track(range(int(fold.max(initial=-1)) + 1), "folds"):
+        unseen, seen = np.flatnonzero(fold == held_out), np.flatnonzero(fold != held_out)
+        present = np.flatnonzero(targets[seen].sum(0))
+        if len(present) < 2:
+            pred_probs[np.ix_(unseen, present)] = 1
+            continue
+        pred_probs[unseen], converged = predict(seen, unseen, held_out)
+        not_converged += not converged
+    return pred_probs, not_converged
 
 
-def _read(ingest: Path, embed: Path) -> tuple[list[str], list[str], Floats, Labels]:
-    """Return sample_ids, labels, features and picture numbers of the labelled samples."""
-    pixels = read_pixels(ingest)
-    manifest = read_table(ingest / "manifest.parquet", ["sample_id", "label"])
-    ids, labels = manifest["sample_id"].to_pylist(), manifest["label"].to_pylist()
-    features = read_npy(embed / "embeddings.npy")
-    if tuple(ids) != pixels.sample_ids or len(features) != len(ids):
-        raise InputError(f"{ingest} and {embed} hold different samples: run `dvc repro`")
-    rows = [position for position, label in enumerate(labels) if label is not None]
-    pictures = same_picture(pixels.array)[rows]
-    return [ids[row] for row in rows], [labels[row] for row in rows], features[rows], pictures
+def _linear(features: np.ndarray, targets: Doubles, params: Params) -> Predict:
+    def predict(seen: Labels, unseen: Labels, fold: int) -> tuple[Floats, bool]:
+        del fold
+        return predict_fold(features[seen], targets[seen], features[unseen], params.l2)
+
+    return predict
+
+
+def _network(pixels: np.ndarray, targets: Doubles, params: Params) -> Predict:
+    from stages.lib import fold_networks
+
+    brief = params.precision == "bfloat16"
+    how = fold_networks.Networks(
+        params.widths, params.epochs, params.shift, params.mirror, brief, params.seed
+    )
+
+    def predict(seen: Labels, unseen: Labels, fold: int) -> tuple[Floats, bool]:
+        return fold_networks.predict_fold(pixels, targets, seen, unseen, how, fold), True
+
+    return predict
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that the stage finds: by the model alone, or (consensus is not None) with the annotators.
+
+    pred_probs (n, K); assessable (K,); names and votes (n, J) of the voters.
+    """
+
+    pred_probs: Floats
+    assessable: Mask
+    done: dict[str, int]
+    scores: Scores
+    noise: NoiseEstimate
+    names: list[str]
+    votes: Labels
+    consensus: Consensus | None
+
+
+def judge(labelled: Labelled, params: Params) -> Judgement:
+    """Predict out of sample, then score the given labels by the model alone or together with annotators."""
+    labels, n_classes = labelled.labels, len(labelled.classes)
+    names, votes = voters(labelled)
+    shares = vote_shares(votes, n_classes) if names else None
+    probs, assessable, done = cross_validate(
+        labelled.inputs, labels, labelled.pictures, n_classes, params, shares
+    )
+    rng = np.random.default_rng(params.seed)
+    if shares is None:
+        scores = score_labels(labels, probs, assessable, params)
+        noise = _noise(labels, probs, assessable, rng)
+        return Judgement(probs, assessable, done, scores, noise, names, votes, None)
+    consensus = agree(votes, filled_by_votes(probs, shares, assessable))
+    scores = scores_by_consensus(labels, consensus)
+    noise = by_posterior(labels, consensus.posterior)
+    if assessable.sum() > 1:
+        noise = spanning(noise, by_confidence(*among(labels, probs, assessable), rng))
+    return Judgement(probs, assessable, done, scores, noise, names, votes, consensus)
+
+
+def _noise(labels: Labels, probs: Floats, assessable: Mask, rng: np.random.Generator) -> NoiseEstimate:
+    """Estimate the noise among assessable classes; with fewer than two of them nothing can be said."""
+    matrix = np.zeros((len(assessable),) * 2)
+    columns = np.flatnonzero(assessable)
+    if len(columns) < 2:
+        return NoiseEstimate(0.0, (0.0, 1.0), matrix)
+    own, judged = among(labels, probs, assessable)
+    alone = by_posterior(own, agree(own[:, None], judged).posterior)
+    found = spanning(by_confidence(own, judged, rng), alone)
+    matrix[np.ix_(columns, columns)] = found.matrix
+    return NoiseEstimate(found.rate, found.interval, matrix)
+
+
+def figures(labelled: Labelled, found: Judgement, annotators: list[AnnotatorRow]) -> dict[str, Any]:
+    """Return the metrics."""
+    labels, n = labelled.labels, len(labelled.labels)
+    not_assessed = [name for name, can in zip(labelled.classes, found.assessable, strict=True) if not can]
+    if not_assessed:
+        say(f"{len(not_assessed)} classes have too few pictures for the model to assess their labels")
+    several = (
+        {}
+        if found.consensus is None
+        else {
+            "model_power": round(found.consensus.power, 6),
+            "n_annotators": len(annotators),
+            "worst_annotators": [
+                {"annotator": row[0], "n": row[1], "accuracy": row[2]} for row in annotators[:WORST]
+            ],
+        }
+    )
+    return (
+        found.done
+        | several
+        | {
+            "n_labelled": n,
+            "n_label_issues": int(found.scores.is_label_issue.sum()),
+            "n_not_assessed": int((~found.assessable[labels]).sum()),
+            "classes_not_assessed": not_assessed,
+            "estimated_noise_rate": round(found.noise.rate, 6),
+            "estimated_noise_rate_ci": [round(bound, 6) for bound in found.noise.interval],
+            "top1_agreement": round(float((found.pred_probs.argmax(1) == labels).mean()), 6) if n else 0.0,
+        }
+    )
 
 
 def run(params: Params, *, ingest: Path, embed: Path, out: Path) -> dict[str, Any]:
-    """Read embeddings and given labels, write scores, probabilities and classes."""
-    ids, names, features, pictures = _read(ingest, embed)
-    classes = sorted(set(names))
-    position = {name: index for index, name in enumerate(classes)}
-    labels = np.array([position[name] for name in names], np.int64)
-    pred_probs, assessable, done = cross_validate(features, labels, pictures, len(classes), params)
-    scores = score_labels(labels, pred_probs, assessable, params)
-    write_table(out / "scores.parquet", _score_table(ids, classes, labels, scores))
-    write_npy(out / "pred_probs.npy", pred_probs)
-    write_json(out / "classes.json", classes)
-    not_assessed = [name for name, can in zip(classes, assessable, strict=True) if not can]
-    if not_assessed:
-        say(f"{len(not_assessed)} classes have too few pictures to assess their labels")
-    return done | {
-        "n_labelled": len(labels),
-        "n_label_issues": int(scores.is_label_issue.sum()),
-        "n_not_assessed": int((~assessable[labels]).sum()),
-        "classes_not_assessed": not_assessed,
-        "estimated_noise_rate": round(scores.noise_rate, 6),
-        "top1_agreement": round(float((pred_probs.argmax(1) == labels).mean()), 6) if len(labels) else 0.0,
-    }
+    """Read what is labelled, judge it, write the findings."""
+    labelled = read_labelled(ingest, embed, params.model)
+    found = judge(labelled, params)
+    rows = [] if found.consensus is None else annotator_rows(found.names, found.votes, found.consensus)
+    write_table(out / "scores.parquet", score_table(labelled, found.scores))
+    write_table(out / "consensus.parquet", consensus_table(labelled, found.votes, found.consensus))
+    write_npy(out / "pred_probs.npy", found.pred_probs)
+    write_json(out / "classes.json", labelled.classes)
+    write_csv(out / "annotators.csv", ANNOTATOR_COLUMNS, rows)
+    write_csv(out / "noise_matrix.csv", CONFUSION_COLUMNS, confusions(found.noise.matrix, labelled.classes))
+    return figures(labelled, found, rows)
 
 
 if __name__ == "__main__":

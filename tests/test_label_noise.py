@@ -10,12 +10,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from stages import embed, label_noise
-from stages.label_noise import check_pred_probs, cross_validate, fit_and_predict, score_labels
+from stages.label_noise import cross_validate
+from stages.lib import linear_fold
 from stages.lib.artifacts import read_json, read_npy, read_table, write_npy, write_table
 from stages.lib.config import load_section
 from stages.lib.digits import read_digits, to_8_bit
 from stages.lib.errors import InputError
 from stages.lib.image_store import encode_png, write_images
+from stages.lib.label_scores import among, check_pred_probs, score_labels
+from stages.lib.linear_fold import predict_fold
+from stages.lib.noise_rate import by_confidence
 from stages.lib.picture_identity import same_picture
 
 PARAMS = load_section(label_noise.Params, "label_noise")
@@ -37,7 +41,9 @@ def test_planted_errors_are_ranked_first(digits: tuple[np.ndarray, np.ndarray], 
     assert average_precision_score(planted.flipped, 1 - scores.label_quality) >= 0.90
     assert planted.flipped[scores.is_label_issue].mean() > 0.8
     assert scores.is_label_issue[planted.flipped].mean() > 0.6
-    assert scores.noise_rate == pytest.approx(0.05, abs=0.015)
+    noise = by_confidence(*among(planted.labels, probs, assessable), np.random.default_rng(0))
+    assert noise.rate == pytest.approx(0.05, abs=0.015)
+    assert noise.interval[0] <= noise.rate <= noise.interval[1]
     assert done == {"folds": 5, "n_folds_not_converged": 0}
 
 
@@ -141,13 +147,13 @@ def test_the_model_is_scikit_learns_logistic_regression_on_standardised_features
     features, labels = blobs([30, 30, 30])
     mean, spread = features.mean(0), features.std(0)
     model = LogisticRegression(C=1 / (0.1 * 90), max_iter=1000).fit((features - mean) / spread, labels)
-    ours, converged = fit_and_predict(features, labels, features, 0.1)
+    ours, converged = predict_fold(features, np.eye(3)[labels], features, 0.1)
     assert converged
     np.testing.assert_allclose(ours, model.predict_proba((features - mean) / spread), atol=1e-4)
 
 
 def test_a_fold_that_did_not_converge_is_counted_not_warned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_noise, "MAX_ITERATIONS", 1)
+    monkeypatch.setattr(linear_fold, "MAX_ITERATIONS", 1)
     features, labels = blobs([30, 30])
     _, _, done = cross_validate(features, labels, np.arange(60), 2, PARAMS)
     assert done["n_folds_not_converged"] == 5

@@ -1,0 +1,82 @@
+"""The labelled samples as judging needs them: given labels, annotators' votes, and who shares a picture."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from stages.lib.annotators import PREFIX, Labels, derived_from
+from stages.lib.artifacts import read_npy, read_table
+from stages.lib.errors import InputError
+from stages.lib.image_store import read_pixels
+from stages.lib.picture_identity import same_picture
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The n labelled samples: given labels and votes (n, J) as class positions (-1: none), picture numbers.
+
+    inputs: what the model sees: embeddings (n, d) or pixels (n, S, S, C).
+    """
+
+    sample_ids: list[str]
+    classes: list[str]
+    labels: Labels
+    annotators: list[str]
+    votes: Labels
+    inputs: np.ndarray
+    pictures: Labels
+
+
+def read_labelled(ingest: Path, embed: Path, model: str) -> Labelled:
+    """Read the labelled samples, with what `model` (linear or network) looks at."""
+    pixels = read_pixels(ingest)
+    manifest = read_table(ingest / "manifest.parquet")
+    ids, labels = manifest["sample_id"].to_pylist(), manifest["label"].to_pylist()
+    features = read_npy(embed / "embeddings.npy")
+    if tuple(ids) != pixels.sample_ids or len(features) != len(ids):
+        raise InputError(f"{ingest} and {embed} hold different samples: run `dvc repro`")
+    rows = [position for position, label in enumerate(labels) if label is not None]
+    columns = [name for name in manifest.column_names if name.startswith(PREFIX)]
+    given, *said = ([column[row] for row in rows] for column in (labels, *_columns(manifest, columns)))
+    classes = sorted({name for column in (given, *said) for name in column if name is not None})
+    votes = [_positions(column, classes) for column in said]
+    return Labelled(
+        [ids[row] for row in rows],
+        classes,
+        _positions(given, classes),
+        [name.removeprefix(PREFIX) for name in columns],
+        np.stack(votes, axis=1) if votes else np.zeros((len(rows), 0), np.int64),
+        (features if model == "linear" else pixels.array)[rows],
+        same_picture(pixels.array)[rows],
+    )
+
+
+def _columns(manifest: pa.Table, names: list[str]) -> list[list[str | None]]:
+    return [manifest[name].to_pylist() for name in names]
+
+
+def _positions(names: list[str | None], classes: list[str]) -> Labels:
+    position = {name: index for index, name in enumerate(classes)}
+    return np.array([-1 if name is None else position[name] for name in names], np.int64)
+
+
+def voters(labelled: Labelled) -> tuple[list[str], Labels]:
+    """Return names and votes (n, J) of all who labelled.
+
+    The given label is one more opinion, unless it only repeats the votes; where nobody voted it stands alone.
+    Without a single vote there are no voters.
+    """
+    voted = np.asarray((labelled.votes >= 0).any(axis=1))
+    if not voted.any():
+        return [], np.zeros((len(voted), 0), np.int64)
+    counted = ~voted if derived_from(labelled.labels, labelled.votes) else np.ones(len(voted), bool)
+    if not counted.any():
+        return labelled.annotators, labelled.votes
+    own = np.where(counted, labelled.labels, -1)
+    return [*labelled.annotators, GIVEN], np.hstack([labelled.votes, own[:, None]])
+
+
+GIVEN = "(label)"
+"""How the label column is called among the annotators; not a name that a column can give."""
