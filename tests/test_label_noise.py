@@ -10,20 +10,26 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from stages import embed, label_noise
-from stages.label_noise import cross_validate
+from stages.label_noise import cross_validate, judge
 from stages.lib import linear_fold
-from stages.lib.artifacts import read_json, read_npy, read_table, write_npy, write_table
+from stages.lib.artifacts import read_csv, read_json, read_npy, read_table, write_npy, write_table
 from stages.lib.config import load_section
 from stages.lib.digits import read_digits, to_8_bit
 from stages.lib.errors import InputError
 from stages.lib.image_store import encode_png, write_images
-from stages.lib.label_scores import among, check_pred_probs, score_labels
+from stages.lib.label_scores import among, check_pred_probs, filled_by_votes, odds, score_labels
+from stages.lib.labelled import GIVEN, Labelled, voters
 from stages.lib.linear_fold import predict_fold
 from stages.lib.noise_rate import by_confidence
 from stages.lib.picture_identity import same_picture
 
 PARAMS = load_section(label_noise.Params, "label_noise")
 EMBED = load_section(embed.Params, "embed")
+OUTS = (
+    "scores.parquet", "pred_probs.npy", "classes.json",
+    "consensus.parquet", "annotators.csv", "noise_matrix.csv",
+)  # fmt: skip
+WORKERS = {"ann": 0.9, "bob": 0.75, "=cmd": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +203,10 @@ def test_the_stage_scores_labelled_samples_only_and_writes_the_same_bytes_again(
     assert metrics["n_labelled"] == 298
     assert metrics["n_not_assessed"] == 1
     assert metrics["classes_not_assessed"] == ["<b>one of a kind</b>"]
-    for name in ("scores.parquet", "pred_probs.npy", "classes.json"):
+    assert (
+        len(read_table(tmp_path / "a/consensus.parquet")) == len(read_csv(tmp_path / "a/annotators.csv")) == 0
+    )
+    for name in OUTS:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -208,3 +217,120 @@ def test_without_a_single_label_the_stage_says_so(
     metrics = label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "out")
     assert metrics["n_labelled"] == metrics["n_label_issues"] == 0
     assert len(read_table(tmp_path / "out/scores.parquet")) == 0
+
+
+def crowd(labels: np.ndarray, truth: np.ndarray, votes: np.ndarray, features: np.ndarray) -> Labelled:
+    n = len(labels)
+    ids, names = [f"s{i}" for i in range(n)], [f"a{j}" for j in range(votes.shape[1])]
+    return Labelled(
+        ids, [str(k) for k in range(truth.max() + 1)], labels, names, votes, features, np.arange(n)
+    )
+
+
+def said(truth: np.ndarray, right: float, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(len(truth)) < right, truth, rng.integers(0, truth.max() + 1, len(truth)))
+
+
+def test_annotators_and_model_together_find_what_neither_finds_alone() -> None:
+    features, truth = blobs([120, 120, 120])
+    features += np.random.default_rng(5).normal(0, 2.0, features.shape)
+    votes = np.stack(
+        [said(truth, right, 10 + right_seed) for right_seed, right in enumerate((0.8, 0.7, 0.4))], 1
+    )
+    together = judge(crowd(votes[:, 0], truth, votes, features), PARAMS)
+    alone = judge(crowd(votes[:, 0], truth, votes[:, :0], features), PARAMS)
+    wrong = votes[:, 0] != truth
+    precision = [average_precision_score(wrong, 1 - j.scores.label_quality) for j in (together, alone)]
+    assert precision[0] > precision[1] + 0.05
+    assert together.names == ["a0", "a1", "a2"]
+    assert together.consensus is not None
+    assert alone.consensus is None
+    accuracy = (together.scores.suggested == truth).mean()
+    assert accuracy > max(
+        (together.pred_probs.argmax(1) == truth).mean(), (votes == truth[:, None]).mean(0).max()
+    )
+    assert together.noise.interval[0] <= wrong.mean() <= together.noise.interval[1]
+
+
+def test_a_label_of_its_own_is_one_more_opinion_and_a_derived_one_is_not() -> None:
+    truth = blobs([20, 20])[1]
+    votes = np.stack([said(truth, 0.5, 1), said(truth, 0.5, 2)], axis=1)
+    features = blobs([20, 20])[0]
+    assert voters(crowd(votes[:, 1], truth, votes, features))[0] == ["a0", "a1"]
+    names, joined = voters(crowd(truth, truth, votes, features))
+    assert names == ["a0", "a1", GIVEN]
+    np.testing.assert_array_equal(joined[:, 2], truth)
+
+
+def test_where_nobody_voted_the_given_label_stands_alone() -> None:
+    truth = blobs([20, 20])[1]
+    votes = np.stack([truth, truth], axis=1)
+    votes[:3] = -1
+    names, joined = voters(crowd(truth, truth, votes, blobs([20, 20])[0]))
+    assert names[-1] == GIVEN
+    np.testing.assert_array_equal(np.flatnonzero(joined[:, 2] >= 0), [0, 1, 2])
+
+
+def test_votes_speak_for_classes_that_the_model_cannot_judge() -> None:
+    probs = np.array([[0.6, 0.3, 0.1], [0.5, 0.5, 0.0]])
+    shares = np.array([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0]])
+    filled = filled_by_votes(probs, shares, np.array([True, True, False]))
+    np.testing.assert_allclose(filled, [[1 / 3, 1 / 6, 0.5], [0.5, 0.5, 0]], atol=1e-6)
+
+
+def test_a_rare_class_that_all_annotators_name_is_not_voted_away_by_the_model() -> None:
+    features, truth = blobs([60, 60, 3])
+    votes = np.stack([truth, truth, truth], axis=1)
+    found = judge(crowd(truth, truth, votes, features), PARAMS)
+    assert found.assessable.tolist() == [True, True, False]
+    assert (found.scores.suggested[truth == 2] == 2).all()
+    assert not found.scores.is_label_issue[truth == 2].any()
+
+
+def test_odds_are_the_given_labels_share_against_the_best_other() -> None:
+    probs = np.array([[0.2, 0.2, 0.6], [0.5, 0.25, 0.25]])
+    np.testing.assert_allclose(odds(np.array([0, 0]), probs), [0.25, 2 / 3])
+
+
+def test_the_network_judges_pixels_out_of_sample(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    planted = plant(*digits, seed=3, share=0)
+    changes = {"model": "network", "widths": (16, 32), "epochs": 8, "mirror": False, "folds": 2}
+    params = PARAMS.model_copy(update=changes | {"precision": "float32"})
+    pictures = same_picture(planted.pixels)
+    probs, assessable, done = cross_validate(planted.pixels, planted.labels, pictures, 10, params)
+    scores = score_labels(planted.labels, probs, assessable, params)
+    assert done == {"folds": 2, "n_folds_not_converged": 0}
+    assert average_precision_score(planted.flipped, 1 - scores.label_quality) > 0.85
+
+
+def test_the_stage_writes_what_annotators_are_worth(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    truth = digits[1][:300]
+    votes = {
+        f"annotator_{name}": said(truth, right, seed) for seed, (name, right) in enumerate(WORKERS.items())
+    }
+    write_inputs(
+        tmp_path, digits[0][:300], [None if i == 4 else str(c) for i, c in enumerate(votes["annotator_ann"])]
+    )
+    manifest = read_table(tmp_path / "manifest.parquet")
+    for column, said_by in votes.items():
+        texts = [None if i % 7 == 0 and column == "annotator_bob" else f"{c}" for i, c in enumerate(said_by)]
+        manifest = manifest.append_column(column, pa.array(texts, pa.string()))
+    write_table(tmp_path / "manifest.parquet", manifest)
+    metrics = label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "a")
+    label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "b")
+    rows = read_csv(tmp_path / "a/annotators.csv")
+    assert [row["annotator"] for row in rows] == ["=cmd", "bob", "ann"]
+    assert [row["annotator"] for row in metrics["worst_annotators"]] == ["=cmd", "bob", "ann"]
+    for row in rows:
+        assert float(row["accuracy"]) == pytest.approx(WORKERS[row["annotator"]] * 0.9 + 0.1, abs=0.09)
+    consensus = read_table(tmp_path / "a/consensus.parquet").to_pydict()
+    assert consensus["sample_id"] == [f"s{i:04}" for i in range(300) if i != 4]
+    kept = np.delete(truth, 4)
+    assert (np.array(consensus["consensus_label"]) == kept.astype(str)).mean() > 0.95
+    assert set(consensus["n_votes"]) == {2, 3}
+    assert read_csv(tmp_path / "a/noise_matrix.csv")
+    for name in OUTS:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
