@@ -26,6 +26,7 @@ from stages.lib.cli import stage_main
 from stages.lib.config import Section
 from stages.lib.decisions import Decision, read_decisions
 from stages.lib.duplicate_findings import FoundPair, exact_clusters, near_distances, near_groups, read_pairs
+from stages.lib.label_roles import neutral_labels
 from stages.lib.ledger import WITHHELD, Change, State, apply_ledger, write_ledger
 
 CopyAction = Literal["report", "neutral", "drop"]
@@ -35,7 +36,6 @@ LabelAction = Literal["report", "neutral", "drop", "relabel"]
 class Params(Section):
     """What happens to each kind of finding, and beyond which threshold."""
 
-    neutral_labels: tuple[str, ...]
     conflicts: CopyAction
     conflicts_min_score: float = Field(ge=0, le=1)
     label_errors: LabelAction
@@ -59,7 +59,8 @@ class Findings:
 
     pairs: copies; conflicts: pairs whose labels differ; near (N,): the group of near copies or None;
     distance (N,) float64: to the nearest member of it; suggested (N,): a label or None; quality (N,) float64,
-    NaN where unlabelled; suspect (N,) bool: label_noise calls the label an issue.
+    NaN where unlabelled; suspect (N,) bool: label_noise calls the label an issue; neutral: labels that are no
+    class, as the manifest says.
     """
 
     pairs: list[FoundPair]
@@ -69,6 +70,7 @@ class Findings:
     suggested: list[str | None]
     quality: np.ndarray
     suspect: np.ndarray
+    neutral: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,10 @@ def propose(
 
 
 def _neutral_labels(
-    _ids: Sequence[str], labels: Sequence[str | None], _findings: Findings, params: Params
+    _ids: Sequence[str], labels: Sequence[str | None], findings: Findings, _params: Params
 ) -> Iterator[Proposal]:
     for row, label in enumerate(labels):
-        if label in params.neutral_labels:
+        if label in findings.neutral:
             yield Proposal(row, "neutral_labels", "neutral", None, f"its label is {label!r}")
 
 
@@ -279,8 +281,9 @@ def summary(samples: pa.Table, changes: Sequence[Change]) -> dict[str, Any]:
     }
 
 
-def read_findings(duplicates: Path, label_noise: Path, ids: Sequence[str]) -> Findings:
+def read_findings(duplicates: Path, label_noise: Path, manifest: pa.Table) -> Findings:
     """Read both detectors' records and bring them into the manifest's order."""
+    ids = manifest["sample_id"].to_pylist()
     columns = ["sample_id", "suggested_label", "label_quality", "is_label_issue"]
     scores = read_table(label_noise / "scores.parquet", columns).to_pydict()
     score = dict(
@@ -295,6 +298,7 @@ def read_findings(duplicates: Path, label_noise: Path, ids: Sequence[str]) -> Fi
         suggested=[suggested for suggested, _, _ in joined],
         quality=np.array([quality for _, quality, _ in joined], np.float64),
         suspect=np.array([suspect for _, _, suspect in joined], bool),
+        neutral=neutral_labels(manifest),
     )
 
 
@@ -307,7 +311,7 @@ def curate_table(
     fractions = (split.test_fraction, split.val_fraction)
     place = place_samples(ids, findings.near, groups, hints, split.salt, fractions).place
     given = dict(zip(ids, labels, strict=True))
-    classes = {label for label in labels if label is not None} - set(params.neutral_labels)
+    classes = {label for label in labels if label is not None} - findings.neutral
     rules = rule_changes(ids, labels, place, propose(ids, labels, place, findings, params))
     changes = [*rules, *human_changes(given, rules, read_decisions(review, given, classes))]
     return apply_ledger(manifest, changes), changes
@@ -325,7 +329,7 @@ def run(
 ) -> dict[str, Any]:
     """Write samples.parquet and ledger.csv; InputError lists the faulty rows of decisions.csv."""
     manifest = read_table(ingest / "manifest.parquet")
-    findings = read_findings(duplicates, label_noise, manifest["sample_id"].to_pylist())
+    findings = read_findings(duplicates, label_noise, manifest)
     samples, changes = curate_table(manifest, findings, params, split, review)
     write_table(out / "samples.parquet", samples)
     write_ledger(out / "ledger.csv", changes)

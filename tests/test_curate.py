@@ -15,7 +15,6 @@ from stages.lib.ledger import COLUMNS, WITHHELD, Change, read_ledger, undo_ledge
 
 SPLIT = SplitView(salt=0, test_fraction=0.3, val_fraction=0.2)
 DEFAULT: dict[str, Any] = {
-    "neutral_labels": (),
     "conflicts": "report",
     "conflicts_min_score": 0.9,
     "label_errors": "report",
@@ -61,6 +60,7 @@ def findings(
         suggested=scores.get("suggested", [None] * n),
         quality=np.array(scores.get("quality", [np.nan] * n), float),
         suspect=np.array(scores.get("suspect", [False] * n), bool),
+        neutral=frozenset(scores.get("neutral", ())),
     )
 
 
@@ -152,7 +152,7 @@ def test_near_copies_go_up_to_their_distance_and_the_first_stays(tmp_path: Path)
 def test_labels_that_say_not_sure_are_neutral_everywhere_test_included(tmp_path: Path) -> None:
     ids = [*ids_in("train", 1), *ids_in("test", 1)]
     table = manifest(ids, ["Not sure", "Not sure"])
-    found, ledger = curated(table, findings(2), params(neutral_labels=("Not sure",)), tmp_path)
+    found, ledger = curated(table, findings(2, neutral={"Not sure"}), params(), tmp_path)
     assert set(found.values()) == {("neutral", None)}
     assert {change.rule for change in ledger} == {"neutral_labels"}
 

@@ -104,7 +104,7 @@ def _fault(decision: Decision, given: Mapping[str, str | None], classes: Collect
     if label is not None and label != was:
         return f"{decision.decision!r} with label {label!r}, but it is {was!r}: leave it empty, or relabel"
     if decision.decision == "keep" and was is not None and was not in classes:
-        return f"'keep', but its label {was!r} is one of curate.neutral_labels: say relabel or neutral"
+        return f"'keep', but its label {was!r} is one of ingest.neutral_labels: say relabel or neutral"
     return ""
 
 

@@ -1,16 +1,17 @@
 """The process in which hostile files are decoded: it may crash or hang, the run does not.
 
-Started by `decode_pool`. It answers each request (the file's bytes) with the stored form of the image (square
-uint8 pixels) or with a refusal. Requests and answers are frames: two big-endian lengths, a JSON header, a
-payload. No pickle: a decoder that was taken over must not be able to hand objects to the parent.
+Started by `decode_pool`. It answers each request (the bytes of some files) with the stored form of each image
+(square uint8 pixels) or with a refusal. Requests and answers are frames: two big-endian lengths, a JSON
+header, a payload. No pickle: a decoder that was taken over must not be able to hand objects to the parent.
 """
 
 import json
 import os
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,19 @@ def unpack(read: Callable[[int], bytes]) -> tuple[dict[str, Any], bytes]:
     return header, read(payload_size)
 
 
+def pack_many(parts: Sequence[bytes]) -> bytes:
+    """Build one frame of several parts: a pipe's cost is paid once for many small files."""
+    return pack({"sizes": [len(part) for part in parts]}, b"".join(parts))
+
+
+def unpack_many(header: dict[str, Any], payload: bytes) -> list[bytes]:
+    """Take the parts out of a frame; EOFError where they do not fill it."""
+    ends = list(accumulate(header["sizes"]))
+    if (ends or [0])[-1] != len(payload):
+        raise EOFError
+    return [payload[end - size : end] for size, end in zip(header["sizes"], ends, strict=True)]
+
+
 def answer(data: bytes, rules: Rules) -> bytes:
     """Decode one file and give the answer's frame."""
     try:
@@ -99,8 +113,7 @@ def serve(respond: Callable[[bytes], bytes]) -> None:
     answers.write(pack({}))
     answers.flush()
     while requests.peek(1):
-        _, data = unpack(read)
-        answers.write(respond(data))
+        answers.write(pack_many([respond(data) for data in unpack_many(*unpack(read))]))
         answers.flush()
 
 

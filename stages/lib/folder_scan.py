@@ -11,7 +11,7 @@ import os
 import stat
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,8 +168,11 @@ def name_collisions(names: Iterable[str]) -> set[str]:
     return {name for group in _alike(names, _file_key) for name in group}
 
 
-def label_variants(labels: Iterable[str]) -> dict[str, list[str]]:
-    """Map a class name to others that differ by case, white space or Unicode form: a proposal, never applied.
+def label_variants(labels: Iterable[str] | Mapping[str, int]) -> dict[str, list[str]]:
+    """Map a class name to others that look like it: a proposal, never applied.
+
+    Alike are names that differ by case, white space, width (full or half), or invisible characters (Unicode
+    NFKC and category Cf, UAX 15 and 44). `labels` are names, or their counts.
 
     The most frequent spelling is proposed (the first in sorted order among equals).
     """
@@ -193,4 +196,5 @@ def _file_key(name: str) -> str:
 
 
 def _label_key(label: str) -> str:
-    return " ".join(_file_key(label).split())
+    seen = "".join(sign for sign in label if unicodedata.category(sign) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())

@@ -24,3 +24,4 @@ class Quarantined:
     reason: str
     detail: str
     sha256: str = ""
+    row: int | None = None

@@ -54,6 +54,9 @@ _ARCHIVES = {
     b"\x1f\x8b": "gzip",
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"Rar!": "rar",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
 }
 
 _HEIF_BRANDS = {
@@ -72,6 +75,13 @@ def allowed_format(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     return next((name for start, name in _ALLOWED_STARTS.items() if data.startswith(start)), None)
+
+
+def archive_name(data: bytes) -> str | None:
+    """Return what kind of archive the first bytes announce (tar: POSIX, `ustar` at 257), or None."""
+    if data[257:262] == b"ustar":
+        return "tar"
+    return next((name for start, name in _ARCHIVES.items() if data.startswith(start)), None)
 
 
 def fits_extension(name: str, image_format: str) -> bool:
@@ -115,9 +125,9 @@ def _not_supported(name: str) -> RefusalError:
 def _refuse_non_image(data: bytes) -> RefusalError:
     if data.startswith(b"version https://git-lfs"):
         return _no_image("this is a Git LFS pointer, the image itself was not fetched: run git lfs pull")
-    for start, name in _ARCHIVES.items():
-        if data.startswith(start):
-            return _no_image(f"this is a {name} archive: unpack it and remove it from the folder")
+    archive = archive_name(data)
+    if archive:
+        return _no_image(f"this is a {archive} archive: unpack it and remove it from the folder")
     if data[:512].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return _no_image("this is a web page, often an error page saved by a download: fetch the image again")
     shown = data[:24].decode("ascii", "backslashreplace")

@@ -46,7 +46,7 @@ def test_all_faulty_rows_are_listed_at_once(tmp_path: Path) -> None:
         "  row 4: 'relabel' without a label",
         "  row 5: unknown label 'bird'; known: 'cat', 'dog'",
         "  row 6: 'drop' with label 'cat', but it is 'dog': leave it empty, or relabel",
-        "  row 7: 'keep', but its label 'Not sure' is one of curate.neutral_labels: say relabel or neutral",
+        "  row 7: 'keep', but its label 'Not sure' is one of ingest.neutral_labels: say relabel or neutral",
     ]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from stages.lib import decode_pool
 from stages.lib.decode_pool import DecodePool, Worker, WorkerLost, worker_command
-from stages.lib.decode_worker import Rules, answer, pack, unpack
+from stages.lib.decode_worker import Rules, answer, pack, pack_many, unpack, unpack_many
 from stages.lib.errors import MachineError
 from stages.lib.refusal import RefusalError
 
@@ -102,6 +102,17 @@ def test_I17_a_crash_costs_one_file_and_no_other(trap: bytes, told: str) -> None
     assert all(text.startswith("decoder_crash") and told in text for text in outcomes[1::2])
 
 
+def test_I17_a_crash_in_a_batch_costs_one_file_and_no_other() -> None:
+    with closing(DecodePool(RULES, hostile_command(), workers=1)) as pool:
+        results = pool.decode_many([png(1), b"no image", b"ABORT", png(3)])
+    assert [getattr(result, "reason", "stored") for result in results] == [
+        "stored",
+        "not_an_image",
+        "decoder_crash",
+        "stored",
+    ]
+
+
 def test_I17_a_hanging_decoder_is_ended_in_bounded_time() -> None:
     with closing(DecodePool(RULES, hostile_command(), workers=1, seconds=0.3)) as pool:
         assert pool.decode(png(1)).pixels[0, 0] == 1
@@ -147,18 +158,33 @@ def test_a_decoder_that_cannot_start_is_a_fault_of_the_environment() -> None:
 
 def test_a_worker_is_started_anew_after_a_loss() -> None:
     worker = Worker(worker_command(RULES))
-    worker.ask(png(1), 60)
+    worker.ask([png(1)], 60)
     assert worker._process is not None
     os.kill(worker._process.pid, signal.SIGKILL)
     with pytest.raises(WorkerLost, match="code -9"):
-        worker.ask(png(1), 60)
-    assert worker.ask(png(2), 60)[0]["mode"] == "L"
+        worker.ask([png(1)], 60)
+    (frame,) = worker.ask([png(2)], 60)
+    assert unpack(io.BytesIO(frame).read)[0]["mode"] == "L"
     worker.clear()
 
 
 def test_frames_survive_the_way() -> None:
     frame = pack({"a": 1, "text": "ü\n"}, b"\0\1\2")
     assert unpack(io.BytesIO(frame).read) == ({"a": 1, "text": "ü\n"}, b"\0\1\2")
+
+
+def test_parts_that_do_not_fill_their_frame_are_refused() -> None:
+    assert unpack_many(*unpack(io.BytesIO(pack_many([b"", b"ab", b"c"])).read)) == [b"", b"ab", b"c"]
+    with pytest.raises(EOFError):
+        unpack_many({"sizes": [2, 9]}, b"ab")
+
+
+def test_heavy_items_wait_by_their_bytes(pool: DecodePool) -> None:
+    taken: list[int] = []
+    results = pool.ordered(taken.append, range(10), lambda _: decode_pool.IN_FLIGHT_BYTES)
+    next(results)
+    assert max(taken) <= 2
+    assert len(list(results)) == 9
 
 
 def test_only_a_bounded_number_of_files_is_read_ahead(pool: DecodePool) -> None:
