@@ -457,7 +457,7 @@ def test_N6_a_damaged_parquet_file_is_an_error(tables: Tables) -> None:
     rng = np.random.default_rng(0)
     for cut in (4, 8, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
-        with pytest.raises(InputError, match="damaged Parquet|no Parquet"):
+        with pytest.raises(InputError, match=r"damaged Parquet|no Parquet"):
             tables.read("t.parquet", image="image", label="label")
     for _ in range(30):
         broken = bytearray(whole)
