@@ -1,8 +1,8 @@
 """Does reading a table's memory grow with its rows beyond the manifest that it becomes?
 
-Writes Parquet tables of N distinct 8-pixel PNGs (ids, labels, groups) into a temporary folder, ingests each in
-a fresh process, and prints N, wall and CPU seconds, the largest resident set of that process and of a worker,
-and bytes a row by which it grew. Run: python -m bench.table_growth 20000 100000 [1000000]
+Writes Parquet tables of N distinct 8-pixel PNGs (ids, labels, groups) into a temporary folder, ingests each
+in a fresh process, and prints N, wall and CPU seconds, the largest resident set of that process and of a
+worker, and bytes a row by which it grew. Run: python -m bench.table_growth 20000 100000 [1000000]
 """
 
 import json

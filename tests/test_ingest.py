@@ -16,8 +16,10 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from stages import ingest
 from stages.lib import decode_pool
 from stages.lib.artifacts import read_csv
+from stages.lib.config import load_section
 from stages.lib.errors import InputError
 from stages.lib.image_store import read_pixels
 from stages.lib.intake import MANIFEST
@@ -420,6 +422,53 @@ def test_the_program_writes_its_metrics_and_exits_well(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["n_accepted"] == 10
     assert "10 images in 2 classes" in done.stderr
+
+
+P8_MATRIX: list[dict[str, str]] = [
+    {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "Asia/Kathmandu", "OMP_NUM_THREADS": "1"},
+    {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "UTC", "OMP_NUM_THREADS": "7"},
+]
+
+
+def test_P8_the_environment_changes_no_byte_of_a_table_or_its_outs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "data" / "raw"
+    write_class_folders(raw, {"caf\u00e9": 3, "b": 3})
+    names = sorted(path.relative_to(raw).as_posix() for path in raw.glob("*/*"))
+    rows = [f"{name},{name[0]}\n" for name in names] + ["lost.png,\u00e9\n"]
+    (raw / "t.csv").write_text("file,label\n" + "".join(rows), encoding="utf-8")
+    columns = {"source": "table", "path": "data/raw/t.csv", "image": "file", "label": "label"}
+    outs = []
+    for environment in P8_MATRIX:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        done = program(tmp_path, **columns, image_size=16, max_quarantine_fraction=0.5)
+        assert done.returncode == 0, done.stderr
+        outs.append({path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()})
+    assert outs[0] == outs[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("lable", "x"),
+        ("annotators", "a"),
+        ("annotators", [1]),
+        ("label", 7),
+        ("missing_label", "drop"),
+        ("unmatched", True),
+        ("image_size", 0),
+        ("max_pixels", "5e7"),
+        ("max_quarantine_fraction", 1.5),
+        ("neutral_labels", None),
+    ],
+)
+def test_P1_P2_P3_P7_a_wrong_param_of_ingest_names_its_key(tmp_path: Path, key: str, value: Any) -> None:
+    values = json.loads(SHIPPED.model_dump_json()) | {key: value}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"ingest": values}))
+    with pytest.raises(InputError, match=rf"ingest\.{key}"):
+        load_section(ingest.Params, "ingest", tmp_path / "params.yaml")
 
 
 @pytest.mark.slow

@@ -281,13 +281,35 @@ def test_L11_repeated_ids_and_paths_are_listed_with_both_rows(tables: Tables) ->
     assert "row 5: id_missing" in said
 
 
-def test_L10_equal_files_with_two_labels_are_both_kept_for_duplicates_to_find(tables: Tables) -> None:
+def test_I20_L10_equal_files_with_two_labels_are_both_kept_for_duplicates_to_find(tables: Tables) -> None:
     tables.files("a.png")
     (tables.set / "images/b.png").write_bytes((tables.set / "images/a.png").read_bytes())
     tables.table("file,label", "a.png,cat", "b.png,dog")
     assert tables.column("label") == ["cat", "dog"]
     first, second = tables.column("sample_id")
     assert second == f"{first}-2"
+
+
+def test_L9_L13_ten_thousand_classes_of_one_and_a_hundred_of_another_are_taken_in(tables: Tables) -> None:
+    image = pa.array([picture(0)] * 10_100, pa.binary())
+    labels = [f"class {number}" for number in range(10_000)] + ["large"] * 100
+    write_parquet_table(tables.set / "t.parquet", {"image": image, "label": labels})
+    metrics = tables.read("t.parquet", image="image", label="label", image_size=8)
+    assert (metrics["n_accepted"], metrics["n_classes"]) == (10_100, 10_001)
+    assert len(set(tables.column("sample_id"))) == 10_100
+
+
+def test_I19_a_flipped_bit_that_still_decodes_changes_the_hash_in_the_manifest(tables: Tables) -> None:
+    write_files(tables.set / "images", ["a.jpg"])
+    path = tables.set / "images/a.jpg"
+    tables.table("key,file,label", "1,a.jpg,x", id="key")
+    before = tables.column("sha256")
+    data = bytearray(path.read_bytes())
+    data[-10] ^= 1
+    path.write_bytes(data)
+    tables.table("key,file,label", "1,a.jpg,x", id="key")
+    assert tables.column("sample_id") == ["1"]
+    assert tables.column("sha256") != before
 
 
 def test_neutral_labels_are_kept_and_noted_and_dropped_ones_are_counted(
