@@ -32,9 +32,12 @@ def opened(path: Path) -> Iterator[pq.ParquetFile]:
         # Buffered and not read ahead: a column chunk of a whole file is not held in memory.
         with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"{path.name}: damaged Parquet file ({said}): copy it or write it again") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
+
+
+def _damaged(path: Path, said: str) -> InputError:
+    return InputError(f"{path.name}: damaged Parquet file ({said}): copy it or write it again")
 
 
 def read_parquet_table(path: Path, wanted: Sequence[tuple[str, str]], image: str) -> TextTable:
@@ -48,6 +51,8 @@ def read_parquet_table(path: Path, wanted: Sequence[tuple[str, str]], image: str
         columns = {}
         for key, name in wanted:
             columns[name] = _text(file, name, key, path.name)
+            if len(columns[name]) != n_rows:
+                raise _damaged(path, f"column {name!r} does not have {n_rows} rows")
     return TextTable(path.name, columns, np.arange(1, n_rows + 1, dtype=np.int64))
 
 
@@ -119,10 +124,16 @@ def holds_bytes(path: Path, column: str) -> bool:
     )
 
 
-def stream_images(path: Path, column: str) -> Iterator[bytes | None]:
-    """Yield the encoded image of each row, None where there is none."""
+def stream_images(path: Path, column: str, n_rows: int) -> Iterator[bytes | None]:
+    """Yield the encoded image of each of n_rows rows, None where there is none."""
+    n_read = 0
     with opened(path) as file:
         for batch in file.iter_batches(IMAGES_AT_ONCE, columns=[column]):
+            n_read += len(batch)
+            if n_read > n_rows:
+                break
             for cell in batch.column(0):
                 value = cell.as_py()
                 yield value.get("bytes") if isinstance(value, dict) else value
+    if n_read != n_rows:
+        raise _damaged(path, f"column {column!r} does not have {n_rows} rows")

@@ -112,7 +112,7 @@ def _unused(facts: Facts, params: TableParams, policy: Policy) -> Record | None:
 
 
 def _embedded(path: Path, table: TextTable, params: TableParams, policy: Policy) -> Iterator[Item | Record]:
-    images = stream_images(path, params.image)
+    images = stream_images(path, params.image, len(table.numbers))
     for facts, data in zip(facts_of(table, params), images, strict=True):
         unused = _unused(facts, params, policy)
         if unused is not None:
