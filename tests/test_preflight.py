@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from stages import preflight
+from stages.lib import health
 from stages.lib.artifacts import read_json
 from stages.lib.batch_picture import COLUMNS, TILE
 from stages.lib.dataset import Dataset
@@ -13,7 +14,7 @@ from stages.lib.errors import InputError
 from tests.prepared_data import bars_dataset, write_prepared
 from tests.training_fixture import AUGMENTATION, STEPPING, WIDTHS, even_plan
 
-PARAMS = preflight.Params(seed=0, batch_size=12, overfit_steps=60, short_run_steps=40)
+PARAMS = preflight.Params(seed=0, batch_size=12, overfit_steps=60, short_run_steps=40, doublings=0)
 
 
 def view(**changes: object) -> preflight.TrainView:
@@ -98,3 +99,19 @@ def test_without_val_the_train_images_are_looked_at() -> None:
     subject = preflight.subject_of(alone, even_plan(3), PARAMS, view())
     assert subject.task.val is not None
     assert len(subject.task.val.labels) == len(dataset.part("train"))
+
+
+def test_what_needs_more_steps_gets_them_and_what_never_passes_stops_at_the_last_doubling() -> None:
+    tried: list[int] = []
+
+    def attempt(steps: int) -> list[health.Check]:
+        tried.append(steps)
+        return [health.at_most("x", 100 / steps, 0.3, "because")]
+
+    (check,) = preflight.patiently(attempt, 100, 4)
+    assert check.passed
+    assert tried == [100, 200, 400]
+    tried.clear()
+    (check,) = preflight.patiently(attempt, 10, 2)
+    assert not check.passed
+    assert tried == [10, 20, 40]

@@ -169,7 +169,10 @@ def loss_falls(train_losses: Sequence[float]) -> Check:
 
 
 def sees_its_input(val_loss: float, val_loss_of_zeros: float) -> Check:
-    """Compare the val loss of a short run with that of the same run on black images."""
+    """Compare the least val loss of a short run's epochs with that of the same run on black images.
+
+    The least, because a small set is learned by heart soon after it is understood.
+    """
     why = (
         "a network that sees must do better on new images than one that is fed zeros: images and labels match"
     )
