@@ -17,6 +17,7 @@ from stages.lib.config import load_section
 from stages.lib.digits import read_digits, to_8_bit
 from stages.lib.errors import InputError
 from stages.lib.image_store import encode_png, write_images
+from stages.lib.label_roles import with_neutral_labels
 from stages.lib.label_scores import among, check_pred_probs, filled_by_votes, odds, score_labels
 from stages.lib.labelled import GIVEN, Labelled, voters
 from stages.lib.linear_fold import predict_fold
@@ -208,6 +209,19 @@ def test_the_stage_scores_labelled_samples_only_and_writes_the_same_bytes_again(
     )
     for name in OUTS:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_label_that_says_not_sure_is_no_class(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    labels: list[str | None] = [str(label) for label in digits[1][:100]]
+    labels[3] = labels[50] = "Not sure"
+    write_inputs(tmp_path, digits[0][:100], labels)
+    manifest = read_table(tmp_path / "manifest.parquet")
+    write_table(tmp_path / "manifest.parquet", with_neutral_labels(manifest, ["Not sure"]))
+    metrics = label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "out")
+    assert metrics["n_labelled"] == 98
+    assert "Not sure" not in read_json(tmp_path / "out/classes.json")
 
 
 def test_without_a_single_label_the_stage_says_so(

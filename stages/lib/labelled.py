@@ -10,6 +10,7 @@ from stages.lib.annotators import PREFIX, Labels, derived_from
 from stages.lib.artifacts import read_npy, read_table
 from stages.lib.errors import InputError
 from stages.lib.image_store import read_pixels
+from stages.lib.label_roles import neutral_labels
 from stages.lib.picture_identity import same_picture
 
 
@@ -30,10 +31,13 @@ class Labelled:
 
 
 def read_labelled(ingest: Path, embed: Path, model: str) -> Labelled:
-    """Read the labelled samples, with what `model` (linear or network) looks at."""
+    """Read the labelled samples, with what `model` (linear or network) looks at.
+
+    A label that says "not sure" (`ingest.neutral_labels`) is no class, whoever gave it.
+    """
     pixels = read_pixels(ingest)
     manifest = read_table(ingest / "manifest.parquet")
-    ids, labels = manifest["sample_id"].to_pylist(), manifest["label"].to_pylist()
+    ids, (labels,) = manifest["sample_id"].to_pylist(), _columns(manifest, ["label"])
     features = read_npy(embed / "embeddings.npy")
     if tuple(ids) != pixels.sample_ids or len(features) != len(ids):
         raise InputError(f"{ingest} and {embed} hold different samples: run `dvc repro`")
@@ -54,7 +58,8 @@ def read_labelled(ingest: Path, embed: Path, model: str) -> Labelled:
 
 
 def _columns(manifest: pa.Table, names: list[str]) -> list[list[str | None]]:
-    return [manifest[name].to_pylist() for name in names]
+    unsure = neutral_labels(manifest)
+    return [[None if said in unsure else said for said in manifest[name].to_pylist()] for name in names]
 
 
 def _positions(names: list[str | None], classes: list[str]) -> Labels:
