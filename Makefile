@@ -28,13 +28,14 @@ lint: $(READY)
 	mypy
 
 mlflow: $(READY) ## Open the tracked runs in a browser
-	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+	@case "$${MLFLOW_TRACKING_URI:-}" in http*) echo "open $$MLFLOW_TRACKING_URI" ;; \
+		*) mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; esac
 
 lock: $(READY) ## Resolve requirements.lock anew from pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --upgrade --group dev pyproject.toml --output-file requirements.lock
 
-clean: ## Remove the environment, caches and outputs (not data/raw)
+clean: ## Remove the environment and the caches (data and tracked runs stay)
 	rm -rf $(VENV) .assay .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements.lock bootstrap.lock pyproject.toml

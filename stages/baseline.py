@@ -17,7 +17,7 @@ Cost: two seconds each to import scikit-learn and torch; on 1,797 digits one mor
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -50,7 +50,7 @@ NOT_MEASURED = (
 class Params(Section):
     """Section `baseline` of params.yaml."""
 
-    linear_c: tuple[float, ...] = Field(min_length=1)
+    linear_c: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
     linear_max_iter: int = Field(ge=1)
     seed: int = Field(ge=0)
 

@@ -13,25 +13,27 @@ from stages.lib.errors import MachineError
 from stages.lib.journal import tracking_is_on
 from stages.lib.mirror import configure
 from stages.lib.progress import say
-from stages.lib.state import state_folder
+from stages.lib.state import project_root
 
 TRAIN = Path("data/train")
 
 
 def repro(dvc_arguments: Sequence[str] = ()) -> int:
-    """Return DVC's exit code; the summary is printed only after a chain that ended well."""
+    """Return DVC's exit code; results are shown after a whole chain that ended well, not after a part."""
     check()
     remove_stale_seeds(TRAIN, read_params()["train"]["seeds"])
     dvc = shutil.which("dvc")
     if dvc is None:
         raise MachineError("dvc is not on PATH: run `make repro`, or `. .venv/bin/activate` first")
     code = subprocess.run([dvc, "repro", *dvc_arguments], check=False).returncode
-    remaining = sync() if tracking_is_on() else 0
+    remaining = sync(trust_sender=True) if tracking_is_on() else 0
     if remaining:
         say(f"the tracker has not taken {remaining} record(s) yet: they are kept; `assay sync` sends them")
-    if code == 0:
+    if code == 0 and not dvc_arguments:
         summary(Path("data/evaluate"))
-        say(f"runs     mlflow ui --backend-store-uri {configure(state_folder().parent)}")
+        tracker = configure(project_root())
+        opened = f"mlflow ui --backend-store-uri {tracker}" if tracker.startswith("sqlite:") else tracker
+        say(f"runs     {opened}")
     return code
 
 

@@ -15,7 +15,7 @@ from stages.lib.errors import BusyError
 from stages.lib.journal import EVENTS, outbox
 from stages.lib.lock import only_one
 from stages.lib.mirror import Mirror, discard
-from stages.lib.state import state_folder
+from stages.lib.state import project_root, state_folder
 
 FOLLOW_IDLE_SECONDS = 10.0
 """Stages of one run follow each other within a second or two; then the sender has nothing to wait for."""
@@ -58,9 +58,7 @@ def _writer_is_gone(folder: Path) -> bool:
 
 def follow(idle_seconds: float) -> None:
     """Send as stages write, until there has been nothing to do, or nobody to send to, for a while."""
-    from mlflow.exceptions import MlflowException
-
-    root = state_folder().parent
+    root = project_root()
     mirror: Mirror | None = None
     last_success = time.monotonic()
     while time.monotonic() - last_success < idle_seconds:
@@ -70,24 +68,27 @@ def follow(idle_seconds: float) -> None:
                 drain(mirror)
                 last_success = time.monotonic()
                 _unreachable().unlink(missing_ok=True)
-            except (MlflowException, OSError) as error:
+            except Exception as error:  # noqa: BLE001 (servers and drivers fail in any way; records are kept)
                 write_text(_unreachable(), f"{error}\n")
         time.sleep(POLL_SECONDS)
 
 
-def sync(wait_seconds: float = WAIT_SECONDS) -> int:
+def sync(wait_seconds: float = WAIT_SECONDS, *, trust_sender: bool = False) -> int:
     """Send everything now, or wait for the sender that is at it; return how many journals remain.
 
-    A tracker that does not answer is not waited for: what remains is sent another time.
+    A tracker that does not answer is not waited for: what remains is sent another time. With `trust_sender`
+    the background sender's word that it does not answer is enough; otherwise it is asked again from here.
     """
     deadline = time.monotonic() + wait_seconds
     while waiting() and time.monotonic() < deadline:
         try:
             with only_one(_lock_file(), "the tracking outbox"):
                 follow(idle_seconds=2 * POLL_SECONDS)
+            tried = True
         except BusyError:
             time.sleep(POLL_SECONDS)
-        if _unreachable().exists():
+            tried = trust_sender
+        if tried and _unreachable().exists():
             break
     return len(waiting())
 

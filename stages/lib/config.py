@@ -6,9 +6,9 @@ mend the file without opening code.
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -74,7 +74,17 @@ def parse_section(
         # JSON mode: strict about types, yet a YAML list may fill a tuple and text a Literal.
         return model.model_validate_json(json.dumps(raw[section], default=str)), []
     except ValidationError as error:
-        return None, [_fault(model, section, detail) for detail in error.errors(include_url=False)]
+        return None, [_fault(model, section, detail) for detail in _own(error.errors(include_url=False))]
+
+
+def _own(details: Sequence[Any]) -> list[Any]:
+    """Leave out "too few items" of a list whose items are at fault themselves."""
+    places = [detail["loc"] for detail in details]
+
+    def has_inner(place: tuple[int | str, ...]) -> bool:
+        return any(len(other) > len(place) and other[: len(place)] == place for other in places)
+
+    return [detail for detail in details if detail["type"] != "too_short" or not has_inner(detail["loc"])]
 
 
 def _fault(model: type[Section], section: str, detail: Any) -> str:
@@ -89,13 +99,13 @@ def _fault(model: type[Section], section: str, detail: Any) -> str:
 
 def _names(model: type[Section], loc: tuple[int | str, ...]) -> list[str]:
     """Return the valid keys beside the last part of `loc`, following nested sections."""
-    for part in loc[:-1]:
-        field = model.model_fields.get(str(part))
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-        ):
+    for part in (part for part in loc[:-1] if isinstance(part, str)):
+        field = model.model_fields.get(part)
+        inner = (field.annotation, *get_args(field.annotation)) if field else ()
+        sections = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, Section)]
+        if not sections:
             return []
-        model = field.annotation
+        model = sections[0]
     return list(model.model_fields)
 
 

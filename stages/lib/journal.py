@@ -24,8 +24,8 @@ EVENTS = "events.jsonl"
 MAX_ARTIFACT_BYTES = 5_000_000
 """Larger outputs stay in DVC; the tracker gets what people look at."""
 
-_SOURCES = (".", ":(exclude)dvc.lock", ":(exclude)data")
-"""What makes a tree dirty: code and params. The chain's own records change while it runs."""
+_SOURCES = ("stages", "dvc.yaml", "params.yaml", "requirements.lock", "data/raw", "data/review")
+"""What makes a tree dirty, files unknown to git included. The chain's own records change as it runs."""
 
 SHOWN = frozenset({".json", ".csv", ".html", ".png", ".svg"})
 
@@ -110,7 +110,7 @@ def _identity(stage: str, inputs: Inputs) -> dict[str, Any]:
         "params": dict(inputs.params),
         "inputs": dict(inputs.digests),
         "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", *_SOURCES)),
+        "git_dirty": bool(_git("status", "--porcelain", "--", *_SOURCES)),
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
     }
 

@@ -71,8 +71,10 @@ class Mirror:
         if not events:
             return False
         run_id = state.get("run_id") or self._run_of(events[0])
+        last_step = max(event.get("step", 0) for event in events)
         for position in range(state["events"], len(events)):
-            self._apply(run_id, folder, events[position])
+            # Final numbers stand at the last step: a curve must not jump back to its start.
+            self._apply(run_id, folder, {"step": last_step} | events[position])
         write_json(folder / "sent.json", {"events": len(events), "run_id": run_id})
         return bool(events[-1]["event"] == "end")
 

@@ -317,7 +317,9 @@ def _error_card(
 
 
 def _source(findings: Findings, sample_id: str) -> str:
-    return findings.sources.get(sample_id) or sample_id
+    """Say which file it is, and the id by which `data/review/decisions.csv` names it."""
+    source = findings.sources.get(sample_id)
+    return f"{source} · {sample_id}" if source and source != sample_id else sample_id
 
 
 def data_part(findings: Findings, shown: Mapping[str, Picture]) -> dict[str, Any]:

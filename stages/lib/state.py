@@ -11,7 +11,12 @@ from pathlib import Path
 DEFAULT = ".assay"
 
 
+def project_root() -> Path:
+    """Return the repository's root, also from inside DVC's temporary copy of it."""
+    return Path(os.environ.get("DVC_ROOT") or ".").absolute()
+
+
 def state_folder() -> Path:
     """Return the state folder: `ASSAY_STATE`, or `.assay` in the repository's root."""
     chosen = os.environ.get("ASSAY_STATE")
-    return Path(chosen or Path(os.environ.get("DVC_ROOT") or ".") / DEFAULT).absolute()
+    return Path(chosen).absolute() if chosen else project_root() / DEFAULT

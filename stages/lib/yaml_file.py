@@ -19,6 +19,7 @@ MAX_DEPTH = 20
 """Ours is three deep; the parser recurses, so that a bound keeps it from exhausting the stack."""
 
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_PLAIN_FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+)(e[-+]?\d+)?|[-+]?\.inf|\.nan")
 _PLAIN_BOOL = re.compile(r"true|false")
 _BASE: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -33,6 +34,12 @@ def _strict_int(_: Any, node: yaml.ScalarNode) -> int:
     return int(node.value)
 
 
+def _strict_float(_: Any, node: yaml.ScalarNode) -> float:
+    if not _PLAIN_FLOAT.fullmatch(node.value.lower()):
+        raise _marked(node, f"'{node.value}' is ambiguous as a number: write it as 0.001 or 1.0e-3")
+    return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
 def _strict_bool(_: Any, node: yaml.ScalarNode) -> bool:
     if not _PLAIN_BOOL.fullmatch(node.value):
         raise _marked(node, f"'{node.value}' is ambiguous: write true or false, or quote it as text")
@@ -42,6 +49,10 @@ def _strict_bool(_: Any, node: yaml.ScalarNode) -> bool:
 def _strict_map(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
+        if key.tag == "tag:yaml.org,2002:merge":
+            raise _marked(key, "merge keys are not allowed: write the keys out")
+        if key.tag != "tag:yaml.org,2002:str":
+            raise _marked(key, f"the key '{key.value}' is no text: quote it, or mend it")
         if str(key.value) in seen:
             raise _marked(key, f"the key '{key.value}' stands twice")
         seen.add(str(key.value))
@@ -54,6 +65,7 @@ def _marked(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _strict_int)
+_StrictLoader.add_constructor("tag:yaml.org,2002:float", _strict_float)
 _StrictLoader.add_constructor("tag:yaml.org,2002:bool", _strict_bool)
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _strict_map)
 

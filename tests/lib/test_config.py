@@ -121,6 +121,10 @@ LAUGHS = "a: &a [x, x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + 
         ("a: 1\na: 2", "line 2: the key 'a' stands twice"),
         ("[" * 100_000, "nested more than"),
         ("a: [1", "did not find expected"),
+        ("2020-01-01: 2", "is no text"),
+        ("a: {<<: {b: 1}, b: 2}", "merge keys are not allowed"),
+        ("a: 0.1_0", "ambiguous as a number"),
+        ("a: 1:30.5", "ambiguous as a number"),
         ("x" * (MAX_BYTES + 1), "at most"),
     ],
 )
@@ -136,3 +140,16 @@ def test_a_params_file_that_is_no_utf8_is_refused_with_the_byte(tmp_path: Path) 
     path.write_bytes(b"train: caf\xe9")
     with pytest.raises(InputError, match="byte 10 is not UTF-8"):
         read_yaml(path)
+
+
+class Item(Section):
+    weight: float
+
+
+class Listed(Section):
+    items: tuple[Item, ...] = Field(min_length=1)
+
+
+def test_a_fault_inside_a_list_is_told_once_with_the_nearest_key() -> None:
+    _, faults = parse_section(Listed, "predict", {"predict": {"items": [{"weight": 1.0, "wieght": 2.0}]}})
+    assert faults == ["  predict.items.0.wieght: unknown key; did you mean 'weight'?"]

@@ -165,3 +165,17 @@ def test_F22_a_dead_server_costs_a_stage_nothing_and_no_point_is_lost(
     (run,) = runs_of(recording, "train@0")
     history = Mirror.open(recording).client.get_metric_history(run.info.run_id, "val/loss")
     assert [point.step for point in history] == [0, 1, 2]
+
+
+def test_R13_a_tracker_that_is_not_there_is_said_so_soon_and_gets_everything_later(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = os.environ["MLFLOW_TRACKING_URI"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    record()
+    started = time.monotonic()
+    assert sync() == 1
+    assert time.monotonic() - started < 20, "it gives up long before its limit of 60 s"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
+    assert sync() == 0
+    assert len(runs_of(recording, "train@0")) == 1
