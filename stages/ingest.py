@@ -35,6 +35,7 @@ from stages.lib.errors import InputError
 from stages.lib.folder_scan import Found, name_collisions, scan
 from stages.lib.image_store import encode_png, write_images
 from stages.lib.intake import QUARANTINE_COLUMNS, Accepted, Announced, Facts, Ignored, Intake, Record, Spool
+from stages.lib.label_roles import with_labels_made_of_votes
 from stages.lib.progress import say, track
 from stages.lib.reading import Item, read_items
 from stages.lib.signature import archive_name
@@ -214,7 +215,10 @@ def run(params: Params, *, raw: Path, out: Path) -> dict[str, Any]:
         images = intake.images(spool)
         digest = intake.digest.hexdigest()
         write_images(out / "images.parquet", images, params.image_size, intake.channels, digest)
-    write_table(out / "manifest.parquet", intake.manifest(), MANIFEST_ROWS)
+    manifest = intake.manifest()
+    if params.source == "table" and params.annotators and not params.label:
+        manifest = with_labels_made_of_votes(manifest)
+    write_table(out / "manifest.parquet", manifest, MANIFEST_ROWS)
     write_csv(out / "quarantine.csv", QUARANTINE_COLUMNS, intake.quarantine_rows())
     metrics = intake.metrics()
     tell(metrics, params.image_size, out)

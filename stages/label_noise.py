@@ -141,8 +141,11 @@ def _network(pixels: np.ndarray, targets: Doubles, params: Params) -> Predict:
 class Judgement:
     """All that the stage finds: by the model alone, or (consensus is not None) with the annotators.
 
-    pred_probs (n, K); assessable (K,); names and votes (n, J) of the voters.
+    given (m,): positions of the samples that have a label, m of n; pred_probs (m, K) and scores are theirs;
+    assessable (K,); names and votes (n, J) of the voters.
     """
+
+    given: Labels
 
     pred_probs: Floats
     assessable: Mask
@@ -157,22 +160,36 @@ class Judgement:
 def judge(labelled: Labelled, params: Params) -> Judgement:
     """Predict out of sample, then score the given labels by the model alone or together with annotators."""
     labels, n_classes = labelled.labels, len(labelled.classes)
+    given = np.flatnonzero(labels >= 0)
     names, votes = voters(labelled)
     shares = vote_shares(votes, n_classes) if names else None
+    # A tie is dealt to the folds as if the first of its classes had won; the model learns from its shares.
+    dealt = labels if shares is None else np.where(labels >= 0, labels, shares.argmax(1))
     probs, assessable, done = cross_validate(
-        labelled.inputs, labels, labelled.pictures, n_classes, params, shares
+        labelled.inputs, dealt, labelled.pictures, n_classes, params, shares
     )
     rng = np.random.default_rng(params.seed)
     if shares is None:
         scores = score_labels(labels, probs, assessable, params)
         noise = _noise(labels, probs, assessable, rng)
-        return Judgement(probs, assessable, done, scores, noise, names, votes, None)
+        return Judgement(given, probs, assessable, done, scores, noise, names, votes, None)
     consensus = agree(votes, filled_by_votes(probs, shares, assessable))
-    scores = scores_by_consensus(labels, consensus)
-    noise = by_posterior(labels, consensus.posterior)
-    if assessable.sum() > 1:
-        noise = spanning(noise, by_confidence(*among(labels, probs, assessable), rng))
-    return Judgement(probs, assessable, done, scores, noise, names, votes, consensus)
+    labels, probs, posterior = labels[given], probs[given], consensus.posterior[given]
+    scores = scores_by_consensus(labels, posterior)
+    noise = _noise_with_votes(labels, probs, posterior, assessable, rng)
+    return Judgement(given, probs, assessable, done, scores, noise, names, votes, consensus)
+
+
+def _noise_with_votes(
+    labels: Labels, probs: Floats, posterior: Doubles, assessable: Mask, rng: np.random.Generator
+) -> NoiseEstimate:
+    """Estimate the noise of labels by what annotators and model say; without labels nothing can be said."""
+    if not len(labels):
+        return NoiseEstimate(0.0, (0.0, 1.0), np.zeros((len(assessable),) * 2))
+    noise = by_posterior(labels, posterior)
+    if assessable.sum() < 2:
+        return noise
+    return spanning(noise, by_confidence(*among(labels, probs, assessable), rng))
 
 
 def _noise(labels: Labels, probs: Floats, assessable: Mask, rng: np.random.Generator) -> NoiseEstimate:
@@ -190,7 +207,7 @@ def _noise(labels: Labels, probs: Floats, assessable: Mask, rng: np.random.Gener
 
 def figures(labelled: Labelled, found: Judgement, annotators: list[AnnotatorRow]) -> dict[str, Any]:
     """Return the metrics."""
-    labels, n = labelled.labels, len(labelled.labels)
+    labels, n = labelled.labels[found.given], len(found.given)
     not_assessed = [name for name, can in zip(labelled.classes, found.assessable, strict=True) if not can]
     if not_assessed:
         say(f"{len(not_assessed)} classes have too few pictures for the model to assess their labels")
@@ -225,7 +242,7 @@ def run(params: Params, *, ingest: Path, embed: Path, out: Path) -> dict[str, An
     labelled = read_labelled(ingest, embed, params.model)
     found = judge(labelled, params)
     rows = [] if found.consensus is None else annotator_rows(found.names, found.votes, found.consensus)
-    write_table(out / "scores.parquet", score_table(labelled, found.scores))
+    write_table(out / "scores.parquet", score_table(labelled, found.given, found.scores))
     write_table(out / "consensus.parquet", consensus_table(labelled, found.votes, found.consensus))
     write_npy(out / "pred_probs.npy", found.pred_probs)
     write_json(out / "classes.json", labelled.classes)

@@ -6,15 +6,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.curate import Findings, Params, SplitView, curate_table, run
+from stages.curate import Params, SplitView, curate_table, run
 from stages.lib.artifacts import read_table, write_csv, write_table
 from stages.lib.assignment import PLACES, place_samples
+from stages.lib.curation_findings import Findings, Votes
 from stages.lib.duplicate_findings import FoundPair
 from stages.lib.errors import InputError
 from stages.lib.ledger import COLUMNS, WITHHELD, Change, read_ledger, undo_ledger
 
 SPLIT = SplitView(salt=0, test_fraction=0.3, val_fraction=0.2)
 DEFAULT: dict[str, Any] = {
+    "labels_from_votes": "consensus",
+    "annotators_disagree": "report",
+    "annotators_min_agreement": 0.6,
+    "consensus_differs": "report",
+    "consensus_min_quality": 0.95,
     "conflicts": "report",
     "conflicts_min_score": 0.9,
     "label_errors": "report",
@@ -60,8 +66,19 @@ def findings(
         suggested=scores.get("suggested", [None] * n),
         quality=np.array(scores.get("quality", [np.nan] * n), float),
         suspect=np.array(scores.get("suspect", [False] * n), bool),
+        votes=scores.get("votes", voted([None] * n)),
         neutral=frozenset(scores.get("neutral", ())),
+        made_of_votes=scores.get("made_of_votes", False),
     )
+
+
+def voted(
+    label: Sequence[str | None], quality: float | list[float] = 0.99, agreement: float | list[float] = 1.0
+) -> Votes:
+    """Return the consensus of three votes a sample, none where the label is None."""
+    present = np.array([name is not None for name in label])
+    shares = [np.where(present, value, np.nan) for value in (quality, agreement)]
+    return Votes(list(label), *shares, 3 * present.astype(np.int64))
 
 
 def curated(
@@ -157,6 +174,78 @@ def test_labels_that_say_not_sure_are_neutral_everywhere_test_included(tmp_path:
     assert {change.rule for change in ledger} == {"neutral_labels"}
 
 
+def test_labels_made_of_votes_become_the_consensus_and_ties_get_one(tmp_path: Path) -> None:
+    ids = ids_in("train", 3)
+    found = findings(3, votes=voted(["cat", "dog", "dog"]), made_of_votes=True)
+    table = manifest(ids, ["cat", "cat", None])
+    states, ledger = curated(table, found, params(), tmp_path)
+    assert [states[name] for name in ids] == [("keep", "cat"), ("relabel", "dog"), ("relabel", "dog")]
+    assert {change.rule for change in ledger} == {"labels_from_votes"}
+    assert ledger[0].evidence == "consensus 'dog' of probability 0.99; 1.0 of 3 votes"
+    assert curated(table, found, params(labels_from_votes="plurality"), tmp_path)[1] == []
+
+
+def test_in_test_a_label_made_of_votes_stays_the_peoples_plurality(tmp_path: Path) -> None:
+    ids = ids_in("test", 2)
+    found = findings(2, votes=voted(["dog", "dog"]), made_of_votes=True)
+    states, ledger = curated(manifest(ids, ["cat", None]), found, params(), tmp_path)
+    assert list(states.values()) == [("keep", "cat"), ("keep", None)]
+    assert [change.action for change in ledger] == [WITHHELD] * 2
+
+
+def test_a_tie_beside_a_label_column_gets_the_consensus_and_labels_given_stay(tmp_path: Path) -> None:
+    ids = ids_in("train", 2)
+    states, _ = curated(
+        manifest(ids, ["cat", None]), findings(2, votes=voted(["dog"] * 2)), params(), tmp_path
+    )
+    assert [states[name] for name in ids] == [("keep", "cat"), ("relabel", "dog")]
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [("relabel", ("relabel", "dog")), ("drop", ("drop", "cat")), ("neutral", ("neutral", None))],
+)
+def test_a_given_label_that_a_sure_consensus_contradicts_is_acted_on_and_never_in_test(
+    action: str, expected: tuple[str, str | None], tmp_path: Path
+) -> None:
+    ids = [*ids_in("train", 3), *ids_in("test", 1)]
+    votes = voted(["dog", "dog", "cat", "dog"], quality=[0.95, 0.94, 0.99, 0.99])
+    policy = params(consensus_differs=action)
+    found, ledger = curated(manifest(ids, ["cat"] * 4), findings(4, votes=votes), policy, tmp_path)
+    assert [found[name] for name in ids] == [expected] + [("keep", "cat")] * 3
+    assert sorted(change.action for change in ledger) == sorted([action, WITHHELD])
+
+
+@pytest.mark.parametrize(("bound", "n"), [(0.0, 0), (0.6, 1), (2 / 3, 1), (0.7, 2), (1.0, 2)])
+def test_annotators_who_disagree_beyond_the_bound_make_a_sample_neutral(
+    bound: float, n: int, tmp_path: Path
+) -> None:
+    """One of three is less than 0.6; two of three, as Parquet's float32 has them, are not less than 2/3."""
+    ids = ids_in("train", 4)
+    agreement = [float(np.float32(share)) for share in (1 / 3, 2 / 3, 1.0, 0.2)]
+    votes = voted(["cat", "cat", "cat", None], agreement=agreement)
+    policy = params(annotators_disagree="neutral", annotators_min_agreement=bound)
+    found, _ = curated(manifest(ids, ["cat"] * 4), findings(4, votes=votes), policy, tmp_path)
+    assert [found[name][0] for name in ids] == ["neutral"] * n + ["keep"] * (4 - n)
+
+
+def test_one_vote_cannot_disagree(tmp_path: Path) -> None:
+    alone = Votes(["dog"], np.array([0.9]), np.array([0.0]), np.array([1]))
+    policy = params(annotators_disagree="neutral")
+    table = manifest(ids_in("train", 1), ["dog"])
+    assert curated(table, findings(1, votes=alone), policy, tmp_path)[1] == []
+
+
+def test_disagreement_decides_before_the_consensus_and_a_tie_in_test_goes_to_people(tmp_path: Path) -> None:
+    ids = [*ids_in("train", 1), *ids_in("test", 2)]
+    votes = voted(["dog"] * 3, agreement=0.33)
+    policy = params(annotators_disagree="neutral")
+    found, _ = curated(
+        manifest(ids, ["cat", "cat", None]), findings(3, votes=votes, made_of_votes=True), policy, tmp_path
+    )
+    assert [found[name] for name in ids] == [("neutral", None), ("keep", "cat"), ("neutral", None)]
+
+
 def test_a_person_overrides_every_rule_in_test_too_and_the_last_row_counts(tmp_path: Path) -> None:
     train, test = ids_in("train", 2), ids_in("test", 2)
     ids = [*train, *test]
@@ -203,6 +292,9 @@ def write_inputs(root: Path, table: pa.Table, pairs: Sequence[FoundPair]) -> dic
     scored = {"sample_id": ids, "given_label": labels, "suggested_label": labels}
     quality = {"label_quality": [1.0] * len(ids), "is_label_issue": [False] * len(ids)}
     write_table(folders["label_noise"] / "scores.parquet", pa.table(scored | quality))
+    said = {"sample_id": ids[:2], "consensus_label": labels[:2], "n_votes": [3, 2][: len(ids)]}
+    shares = {"consensus_quality": [0.9, 0.75][: len(ids)], "agreement": [1.0, 0.5][: len(ids)]}
+    write_table(folders["label_noise"] / "consensus.parquet", pa.table(said | shares))
     return folders
 
 
@@ -217,6 +309,8 @@ def test_the_files_lead_back_to_the_manifest_and_are_the_same_on_every_run(tmp_p
     for name in ("samples.parquet", "ledger.csv"):
         assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes()
     samples, ledger = read_table(outs[0] / "samples.parquet"), read_ledger(outs[0] / "ledger.csv")
+    assert samples["consensus_quality"].to_pylist() == pytest.approx([0.9, 0.75, None, None, None, None])
+    assert samples["agreement"].to_pylist() == [1.0, 0.5, None, None, None, None]
     assert undo_ledger(samples, ledger).equals(table)
     assert tuple(COLUMNS) == tuple((outs[0] / "ledger.csv").read_text().splitlines()[0].split(","))
 

@@ -341,10 +341,31 @@ def test_the_stage_writes_what_annotators_are_worth(
     for row in rows:
         assert float(row["accuracy"]) == pytest.approx(WORKERS[row["annotator"]] * 0.9 + 0.1, abs=0.09)
     consensus = read_table(tmp_path / "a/consensus.parquet").to_pydict()
-    assert consensus["sample_id"] == [f"s{i:04}" for i in range(300) if i != 4]
-    kept = np.delete(truth, 4)
-    assert (np.array(consensus["consensus_label"]) == kept.astype(str)).mean() > 0.95
+    assert consensus["sample_id"] == [f"s{i:04}" for i in range(300)]  # s0004 has votes, though no label
+    assert (np.array(consensus["consensus_label"]) == truth.astype(str)).mean() > 0.95
+    scored = read_table(tmp_path / "a/scores.parquet")["sample_id"].to_pylist()
+    assert scored == [f"s{i:04}" for i in range(300) if i != 4]
+    assert len(read_npy(tmp_path / "a/pred_probs.npy")) == metrics["n_labelled"] == 299
     assert set(consensus["n_votes"]) == {2, 3}
     assert read_csv(tmp_path / "a/noise_matrix.csv")
     for name in OUTS:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_ties_get_a_consensus_though_they_have_no_label(
+    digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    """All labels are ties: nothing is scored, nothing is said of noise, and every sample has its consensus."""
+    truth = digits[1][:100]
+    write_inputs(tmp_path, digits[0][:100], [None] * 100)
+    manifest = read_table(tmp_path / "manifest.parquet")
+    for name, shift in (("annotator_a", 0), ("annotator_b", 1)):
+        texts = [str((label + shift) % 10) for label in truth]
+        manifest = manifest.append_column(name, pa.array(texts, pa.string()))
+    write_table(tmp_path / "manifest.parquet", manifest)
+    metrics = label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "out")
+    assert metrics["n_labelled"] == metrics["n_label_issues"] == 0
+    assert metrics["estimated_noise_rate_ci"] == [0.0, 1.0]
+    consensus = read_table(tmp_path / "out/consensus.parquet").to_pydict()
+    assert len(consensus["sample_id"]) == 100
+    assert set(consensus["agreement"]) == {0.5}

@@ -1,4 +1,8 @@
-"""Decisions of people about single samples: data/review/decisions.csv, read strictly, all faults at once."""
+"""Decisions of people about single samples: data/review/decisions.csv, read strictly, all faults at once.
+
+Decisions are ordered by their rows: the row is the sequence number. `when` is kept as it was written and
+never compared, because clocks of several people differ in zone, run ahead, or are left out.
+"""
 
 import csv
 from collections.abc import Collection, Mapping
@@ -28,15 +32,16 @@ class Decision:
 
 
 def read_decisions(review: Path, given: Mapping[str, str | None], classes: Collection[str]) -> list[Decision]:
-    """Return the decisions in row order, none where the file is absent.
+    """Return the decisions in row order, none where the file is absent; undecided rows are passed over.
 
+    A row is undecided when both decision and label are empty, as in the review queue when it comes.
     `given` maps each sample_id to its label in the manifest; `classes` are the labels a person may choose.
     InputError lists every faulty row.
     """
     path = review / "decisions.csv"
     if not path.exists():
         return []
-    decisions = _read(path)
+    decisions = [decision for decision in _read(path) if decision.decision or decision.label]
     faults = [
         f"row {decision.row}: {fault}"
         for decision in decisions
@@ -53,6 +58,8 @@ def _refuse(path: Path, faults: list[str]) -> None:
 
 
 def _read(path: Path) -> list[Decision]:
+    if not path.is_file():
+        raise InputError(f"{path} is a folder or no plain file: put the table itself there, as {path.name}")
     try:
         lines = _check_shape(path)
         rows = read_csv(path)
@@ -67,9 +74,7 @@ def _check_shape(path: Path) -> list[int]:
         reader = csv.reader(file, strict=True)
         header = next(reader, [])
         rows = [(reader.line_num, row) for row in reader if row]
-    missing = [name for name in COLUMNS if name not in header]
-    if missing:
-        raise InputError(f"{path}: column(s) missing: {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    _check_header(path, header)
     faults = [
         f"row {line}: {len(row)} cells where the header has {len(header)}; quote cells that contain commas"
         for line, row in rows
@@ -77,6 +82,18 @@ def _check_shape(path: Path) -> list[int]:
     ]
     _refuse(path, faults)
     return [line for line, _ in rows]
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    missing = [name for name in COLUMNS if name not in header]
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if missing and len(header) == 1 and mark in header[0]:
+            raise InputError(f"{path}: its columns are separated by {name}: save it with commas, in UTF-8")
+    if missing:
+        raise InputError(f"{path}: column(s) missing: {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if twice:
+        raise InputError(f"{path}: column(s) named twice: {', '.join(twice)}: keep one of each")
 
 
 def _decision(line: int, row: Mapping[str, str]) -> Decision:

@@ -17,11 +17,11 @@ AnnotatorRow = tuple[str, int, float, float, float, float]
 ANNOTATOR_COLUMNS = ("annotator", "n", "accuracy", "accuracy_low", "accuracy_high", "agreement")
 
 
-def score_table(labelled: Labelled, scores: Scores) -> pa.Table:
-    """Return a row per labelled sample, in manifest order."""
+def score_table(labelled: Labelled, given: Labels, scores: Scores) -> pa.Table:
+    """Return a row per sample that has a label, in manifest order; given (m,): their positions."""
     columns = {
-        "sample_id": pa.array(labelled.sample_ids, pa.string()),
-        "given_label": _named(labelled.classes, labelled.labels),
+        "sample_id": pa.array([labelled.sample_ids[row] for row in given], pa.string()),
+        "given_label": _named(labelled.classes, labelled.labels[given]),
         "suggested_label": _named(labelled.classes, scores.suggested),
         "label_quality": pa.array(scores.label_quality, pa.float32()),
         "is_label_issue": pa.array(scores.is_label_issue, pa.bool_()),

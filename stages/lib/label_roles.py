@@ -1,4 +1,4 @@
-"""Which labels are no class: a fact that `ingest` knows and that travels in the manifest's metadata."""
+"""What `ingest` knows of labels and later stages need; it travels in the manifest's metadata."""
 
 import json
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 _KEY = b"neutral_labels"
+_MADE = b"labels_made_of_votes"
 
 
 def with_neutral_labels(manifest: pa.Table, labels: Iterable[str]) -> pa.Table:
@@ -18,3 +19,13 @@ def with_neutral_labels(manifest: pa.Table, labels: Iterable[str]) -> pa.Table:
 def neutral_labels(manifest: pa.Table) -> frozenset[str]:
     """Return the labels that are no class; none where the manifest says nothing."""
     return frozenset(json.loads((manifest.schema.metadata or {}).get(_KEY, b"[]")))
+
+
+def with_labels_made_of_votes(manifest: pa.Table) -> pa.Table:
+    """Return the manifest with a note that all its labels are the plurality of annotators' labels."""
+    return manifest.replace_schema_metadata(dict(manifest.schema.metadata or {}) | {_MADE: b"true"})
+
+
+def labels_made_of_votes(manifest: pa.Table) -> bool:
+    """Say whether the table had no label of its own, so that annotators are its only source."""
+    return _MADE in (manifest.schema.metadata or {})

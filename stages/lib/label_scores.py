@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from stages.lib.annotators import Consensus, Doubles, Labels
+from stages.lib.annotators import Doubles, Labels
 from stages.lib.errors import InputError
 from stages.lib.pooling import Floats
 from stages.lib.predictions import SUM_TOLERANCE
@@ -113,10 +113,10 @@ def odds(labels: Labels, pred_probs: Floats) -> Floats:
     return share
 
 
-def scores_by_consensus(labels: Labels, consensus: Consensus) -> Scores:
-    """Score labels (N,) by what annotators and model say together: an issue is a label not likeliest."""
-    suggested = consensus.posterior.argmax(1).astype(np.int64)
-    quality = consensus.posterior[np.arange(len(labels)), labels].astype(np.float32)
+def scores_by_consensus(labels: Labels, posterior: Doubles) -> Scores:
+    """Score labels (N,) by the posterior (N, K) of annotators and model: an issue is not likeliest."""
+    suggested = posterior.argmax(1).astype(np.int64)
+    quality = posterior[np.arange(len(labels)), labels].astype(np.float32)
     return Scores(quality, suggested, suggested != labels)
 
 

@@ -16,8 +16,9 @@ from stages.lib.picture_identity import same_picture
 
 @dataclass(frozen=True)
 class Labelled:
-    """The n labelled samples: given labels and votes (n, J) as class positions (-1: none), picture numbers.
+    """The n samples that somebody labelled: given labels (n,), votes (n, J) as class positions, -1: none.
 
+    Those without a given label have votes (a tie, for example). pictures: numbers, equal for equal pictures.
     inputs: what the model sees: embeddings (n, d) or pixels (n, S, S, C).
     """
 
@@ -31,27 +32,28 @@ class Labelled:
 
 
 def read_labelled(ingest: Path, embed: Path, model: str) -> Labelled:
-    """Read the labelled samples, with what `model` (linear or network) looks at.
+    """Read the samples with a label or votes, with what `model` (linear or network) looks at.
 
     A label that says "not sure" (`ingest.neutral_labels`) is no class, whoever gave it.
     """
     pixels = read_pixels(ingest)
     manifest = read_table(ingest / "manifest.parquet")
     ids, (labels,) = manifest["sample_id"].to_pylist(), _columns(manifest, ["label"])
+    columns = [name for name in manifest.column_names if name.startswith(PREFIX)]
+    votes = _columns(manifest, columns)
     features = read_npy(embed / "embeddings.npy")
     if tuple(ids) != pixels.sample_ids or len(features) != len(ids):
         raise InputError(f"{ingest} and {embed} hold different samples: run `dvc repro`")
-    rows = [position for position, label in enumerate(labels) if label is not None]
-    columns = [name for name in manifest.column_names if name.startswith(PREFIX)]
-    given, *said = ([column[row] for row in rows] for column in (labels, *_columns(manifest, columns)))
+    rows = _labelled_rows(manifest["label"].to_pylist(), labels, votes)
+    given, *said = ([column[row] for row in rows] for column in (labels, *votes))
     classes = sorted({name for column in (given, *said) for name in column if name is not None})
-    votes = [_positions(column, classes) for column in said]
+    cast = [_positions(column, classes) for column in said]
     return Labelled(
         [ids[row] for row in rows],
         classes,
         _positions(given, classes),
         [name.removeprefix(PREFIX) for name in columns],
-        np.stack(votes, axis=1) if votes else np.zeros((len(rows), 0), np.int64),
+        np.stack(cast, axis=1) if cast else np.zeros((len(rows), 0), np.int64),
         (features if model == "linear" else pixels.array)[rows],
         same_picture(pixels.array)[rows],
     )
@@ -60,6 +62,16 @@ def read_labelled(ingest: Path, embed: Path, model: str) -> Labelled:
 def _columns(manifest: pa.Table, names: list[str]) -> list[list[str | None]]:
     unsure = neutral_labels(manifest)
     return [[None if said in unsure else said for said in manifest[name].to_pylist()] for name in names]
+
+
+def _labelled_rows(
+    written: list[str | None], labels: list[str | None], votes: list[list[str | None]]
+) -> list[int]:
+    """Return the rows with a label that is a class, or without any label but with a vote."""
+    voted = [any(row) for row in zip(*votes, strict=True)] if votes else [False] * len(labels)
+    return [
+        row for row, label in enumerate(labels) if label is not None or (written[row] is None and voted[row])
+    ]
 
 
 def _positions(names: list[str | None], classes: list[str]) -> Labels:

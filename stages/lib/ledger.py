@@ -9,13 +9,25 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from stages.lib.artifacts import read_csv, write_csv
 from stages.lib.errors import InputError
 
-FINDING_RULES = ("conflicts", "label_errors", "exact_copies", "near_copies")
-"""Rules that act on suspicion; `neutral_labels` acts on what the label says, `human` on a decision."""
+FINDING_RULES = (
+    "conflicts",
+    "annotators_disagree",
+    "labels_from_votes",
+    "consensus_differs",
+    "label_errors",
+    "exact_copies",
+    "near_copies",
+)
+"""Rules that act on findings; `neutral_labels` acts on what the label says, `human` on a decision."""
+
+ADDED = ("status", "given_label", "reason", "consensus_quality", "agreement")
+"""Columns that curation adds to the manifest's."""
 
 WITHHELD = "withheld"
 """The action of a row that changes nothing: a rule that would have, where only a person may."""
@@ -71,6 +83,13 @@ def apply_ledger(manifest: pa.Table, changes: Sequence[Change]) -> pa.Table:
     )
 
 
+def with_uncertainty(samples: pa.Table, quality: np.ndarray, agreement: np.ndarray) -> pa.Table:
+    """Return the curated table with how sure the consensus is, (N,) each; NaN (nobody voted) becomes null."""
+    for name, values in (("consensus_quality", quality), ("agreement", agreement)):
+        samples = samples.append_column(name, pa.array(values.astype(np.float32), from_pandas=True))
+    return samples
+
+
 def undo_ledger(samples: pa.Table, changes: Sequence[Change]) -> pa.Table:
     """Return the manifest: the curated table with every change taken back, last first."""
     columns = ("sample_id", "status", "label")
@@ -80,7 +99,9 @@ def undo_ledger(samples: pa.Table, changes: Sequence[Change]) -> pa.Table:
         _expect(states, change, change.to_status, change.to_label)
         states[change.sample_id] = State(change.from_status, change.from_label)
     labels = [states[sample_id].label for sample_id in samples["sample_id"].to_pylist()]
-    return _with_labels(samples, labels).drop_columns(["status", "given_label", "reason"])
+    return _with_labels(samples, labels).drop_columns(
+        [name for name in ADDED if name in samples.column_names]
+    )
 
 
 def _expect(states: dict[str, State], change: Change, status: str, label: str | None) -> None:

@@ -24,6 +24,24 @@ def test_n13_rows_keep_their_order_whatever_their_clocks_say(tmp_path: Path) -> 
     assert [d.decision for d in read(tmp_path, HEADER + rows)] == ["drop", "keep", "neutral"]
 
 
+def test_n13_a_later_row_counts_though_its_clock_is_earlier_or_absent(tmp_path: Path) -> None:
+    """Zones, no zone, the future, no time at all: `when` is carried as text and orders nothing."""
+    clocks = ["2999-12-31T23:59:59Z", "2026-11-21T09:00:00+14:00", "2026-11-21T09:00:00", "", "21/11/26"]
+    rows = [f"a,{'drop' if at % 2 else 'keep'},,Ada,{clock},\n" for at, clock in enumerate(clocks)]
+    for order in (rows, rows[::-1]):
+        found = read(tmp_path, HEADER + "".join(order))
+        assert [decision.row for decision in found] == [2, 3, 4, 5, 6]
+        assert [decision.when for decision in found] == (clocks if order is rows else clocks[::-1])
+
+
+def test_rows_that_nobody_decided_are_passed_over(tmp_path: Path) -> None:
+    """The review queue as it comes, one row filled in."""
+    found = read(tmp_path, HEADER + "a,,,,,\nb,drop,,Ada,,\na,,,Ada,,still looking\n")
+    assert [(decision.sample_id, decision.row) for decision in found] == [("b", 3)]
+    with pytest.raises(InputError, match="unknown decision ''"):
+        read(tmp_path, HEADER + "a,,dog,,,\n")
+
+
 def test_what_a_spreadsheet_writes_is_read(tmp_path: Path) -> None:
     """A byte order mark, quoted names, Windows line ends, another order, one more column, a formula guard."""
     text = (
@@ -55,6 +73,10 @@ def test_all_faulty_rows_are_listed_at_once(tmp_path: Path) -> None:
     [
         ("sample_id,decision\na,drop\n", "column.s. missing: label, who, when, note"),
         ("", "column.s. missing"),
+        (HEADER.replace(",", ";") + "a;drop;;Ada;;\n", "separated by semicolons: save it with commas"),
+        (HEADER.replace(",", "\t") + "a\tdrop\t\tAda\t\t\n", "separated by tabs: save it with commas"),
+        (HEADER.replace("note", "who") + "a,drop,,Ada,,\n", "column.s. missing: note"),
+        (HEADER.replace("note", "note,who") + "a,drop,,Ada,,,\n", "named twice: who"),
         (HEADER + "a,drop,,Ada\n", "row 2: 4 cells where the header has 6"),
         (HEADER + "a,drop,,Ada,,yes, but\n", "row 2: 7 cells where the header has 6"),
         (HEADER + 'a,drop,,"Ada\n', "not a CSV file"),
@@ -63,6 +85,12 @@ def test_all_faulty_rows_are_listed_at_once(tmp_path: Path) -> None:
 def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read(tmp_path, text)
+
+
+def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "decisions.csv").mkdir()
+    with pytest.raises(InputError, match="is a folder or no plain file"):
+        read_decisions(tmp_path, GIVEN, CLASSES)
 
 
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
