@@ -3,7 +3,7 @@
 Writes one predictions artifact per name: seed<k>, ensemble (the members' mean of probabilities) and student,
 each also with test-time augmentation (`_tta`: the mean over the listed views). Whether views help is told by
 their val figures in metrics.json; test is predicted here and judged in `evaluate` alone. Neutral samples,
-which curation set aside, are pre-labelled by the ensemble and queued for people, most uncertain first.
+which curation set aside, are pre-labelled by the ensemble and queued for people, most useful first.
 
 Reads ingest, curate, split, train and distill; writes predictions/<name>.parquet and review_queue.csv.
 """
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from stages.lib.artifacts import read_table, write_csv
+from stages.lib.artifacts import read_table
 from stages.lib.cli import stage_main
 from stages.lib.config import Section
 from stages.lib.dataset import Dataset, load_dataset
+from stages.lib.picture_identity import same_picture
 from stages.lib.predictions import Predictions, write_predictions
+from stages.lib.review_queue import Waiting, write_queue
 from stages.lib.training_params import Seeds
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from stages.lib.views import View
 
 PREDICTED = ("val", "test")
-QUEUE_COLUMNS = ("sample_id", "predicted_label", "confidence", "entropy", "given_label")
 
 
 class ViewParams(Section):
@@ -73,29 +74,6 @@ def figures(pred_probs: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {"n": n, "top1_accuracy": right / n, "log_loss": float(-np.log(believed).sum()) / n}
 
 
-def entropy(pred_probs: np.ndarray) -> np.ndarray:
-    """Return the entropy (N,) in nats of pred_probs (N, K): 0 certain, log K knows nothing."""
-    probs = pred_probs.astype(float)
-    logs = np.log(np.where(probs > 0, probs, 1.0))
-    return np.asarray(-(probs * logs).sum(1))
-
-
-def review_rows(
-    sample_ids: Sequence[str],
-    pred_probs: np.ndarray,
-    given_labels: Sequence[str | None],
-    classes: Sequence[str],
-) -> list[tuple[object, ...]]:
-    """Return one QUEUE_COLUMNS row per sample, most uncertain first, ties by sample_id."""
-    spread = entropy(pred_probs)
-    order = sorted(range(len(sample_ids)), key=lambda at: (-spread[at], sample_ids[at]))
-    best = pred_probs.argmax(1)
-    return [
-        (sample_ids[at], classes[best[at]], pred_probs[at, best[at]], spread[at], given_labels[at])
-        for at in order
-    ]
-
-
 def run(
     params: Params,
     *,
@@ -121,12 +99,11 @@ def run(
     seen = beliefs(loaded, student, dataset.pixels[positions], views)
     found |= {f"{name}_tta": probs for name, probs in seen.items()}
     write_all(out, dataset, positions, found)
-    neutral = dataset.part("neutral")
-    queue = beliefs(loaded, student, dataset.pixels[neutral], PLAIN)["ensemble"] if len(neutral) else None
-    write_queue(out, curate, dataset, neutral, queue)
+    waiting = waiting_samples(curate, dataset, loaded, student)
+    write_queue(out / "review_queue.csv", waiting, dataset.classes)
     return {
         "val": val_figures(dataset, positions, found),
-        "n_review_queue": len(neutral),
+        "n_review_queue": len(dataset.part("neutral")),
         "n_views": len(views),
     }
 
@@ -150,17 +127,27 @@ def val_figures(
     return {name: figures(probs[on_val], labels) for name, probs in found.items()}
 
 
-def write_queue(
-    out: Path, curate: Path, dataset: Dataset, neutral: np.ndarray, pred_probs: np.ndarray | None
-) -> None:
-    """Write review_queue.csv: the header alone when nothing is neutral."""
-    rows: list[tuple[object, ...]] = []
-    if pred_probs is not None:
-        samples = read_table(curate / "samples.parquet", ["given_label"])
-        given = samples["given_label"].to_pylist()
-        ids = [dataset.sample_ids[position] for position in neutral]
-        rows = review_rows(ids, pred_probs, [given[position] for position in neutral], dataset.classes)
-    write_csv(out / "review_queue.csv", QUEUE_COLUMNS, rows)
+def waiting_samples(
+    curate: Path, dataset: Dataset, members: "Mapping[str, Member]", student: "Member"
+) -> Waiting | None:
+    """Return the neutral samples with what every member believes of them; None where there is none."""
+    from stages.lib.views import PLAIN
+
+    neutral = dataset.part("neutral")
+    if not len(neutral):
+        return None
+    columns = ["given_label", "reason", "source"]
+    known = read_table(curate / "samples.parquet", columns).take(neutral).to_pydict()
+    pixels = dataset.pixels[neutral]
+    believed = beliefs(members, student, pixels, PLAIN)
+    return Waiting(
+        sample_ids=[dataset.sample_ids[position] for position in neutral],
+        given_labels=known["given_label"],
+        reasons=known["reason"],
+        sources=known["source"],
+        pictures=same_picture(pixels),
+        beliefs=np.stack([believed[name] for name in members]),
+    )
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ def write_prepared(root: Path, dataset: Dataset, loss_weight: float = 1.0) -> Fo
     labels = [dataset.classes[at] if at >= 0 else None for at in dataset.labels]
     given = [name if name is not None else dataset.classes[0] for name in labels]
     columns = {"sample_id": list(dataset.sample_ids), "label": labels, "given_label": given}
+    columns["reason"] = ["conflicts" if part == "neutral" else "" for part in dataset.split]
+    columns["source"] = [f"pictures/{name}.png" for name in dataset.sample_ids]
     write_table(folders.curate / "samples.parquet", pa.table(columns))
     write_csv(
         folders.split / "splits.csv",
@@ -72,6 +74,6 @@ def write_prepared(root: Path, dataset: Dataset, loss_weight: float = 1.0) -> Fo
         [(name, part) for name, part in zip(dataset.sample_ids, dataset.split, strict=True) if part],
     )
     write_json(folders.split / "classes.json", list(dataset.classes))
-    entry = {"n": 1, "sampling_weight": 1.0, "loss_weight": loss_weight}
+    entry = {"n": 1, "sampling_weight": 1.0, "loss_weight": loss_weight, "augmentation_strength": 1.0}
     write_json(folders.class_balance / "plan.json", {"classes": dict.fromkeys(dataset.classes, entry)})
     return folders

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stages.class_balance import (
     Params,
+    augmentation_strengths,
     count_classes,
     effective_number,
     imbalance_ratio,
@@ -21,11 +22,11 @@ from stages.lib.artifacts import read_csv, read_json, write_table
 
 COUNTS = st.lists(st.integers(1, 10_000), min_size=1, max_size=8).map(lambda n: np.array(n, float))
 BETAS = st.sampled_from([0.0, 0.5, 0.9, 0.999, 0.9999])
-STRATEGIES = ("none", "oversample", "undersample", "sqrt", "weights")
+STRATEGIES = ("none", "oversample", "undersample", "sqrt", "weights", "augment")
 
 
 def params(strategy: Any) -> Params:
-    return Params(strategy=strategy, effective_number_beta=0.999)
+    return Params(strategy=strategy, effective_number_beta=0.999, augment_max_strength=2.0)
 
 
 @given(COUNTS, BETAS)
@@ -72,6 +73,18 @@ def test_a_strategy_changes_draws_or_losses_never_both(strategy: str) -> None:
     assert (draws == losses == {1.0}) == (strategy == "none")
 
 
+@given(COUNTS)
+def test_augment_draws_like_oversample_and_augments_the_rarer_class_more(n: np.ndarray) -> None:
+    np.testing.assert_array_equal(sampling_weights(n, "augment"), sampling_weights(n, "oversample"))
+    strength = augmentation_strengths(n, "augment", most=2.0)
+    assert (strength[n == n.max()] == 1).all()
+    assert (np.diff(strength[np.argsort(n)]) <= 1e-12).all()
+    assert strength.max() <= 2
+    uncapped = augmentation_strengths(n, "augment", most=np.inf)
+    np.testing.assert_allclose(uncapped**6, n.max() / n)
+    assert (augmentation_strengths(n, "oversample", most=2.0) == 1).all()
+
+
 def test_only_kept_labelled_samples_count() -> None:
     labels = ["b", "a", None, "a", "a", "c"]
     statuses = ["keep", "relabel", "keep", "drop", "neutral", "keep"]
@@ -81,7 +94,8 @@ def test_only_kept_labelled_samples_count() -> None:
 def test_l13_an_imbalance_of_100000_to_1_gives_finite_weights() -> None:
     for strategy in STRATEGIES:
         entries = plan({"rare": 1, "usual": 100_000}, params(strategy))["classes"].values()
-        assert all(0 < entry[key] < np.inf for entry in entries for key in ("sampling_weight", "loss_weight"))
+        keys = ("sampling_weight", "loss_weight", "augmentation_strength", "effective_number")
+        assert all(0 < entry[key] < np.inf for entry in entries for key in keys)
 
 
 @pytest.mark.parametrize("labels", [["=a", "<b>", "NA", "=a"], []])
@@ -91,7 +105,10 @@ def test_the_files_say_what_was_counted(labels: list[str], tmp_path: Path) -> No
     write_table(tmp_path / "samples.parquet", pa.table(table))
     metrics = run(params("sqrt"), curate=tmp_path, out=tmp_path / "out")
     written = read_json(tmp_path / "out" / "plan.json")
-    counted = {row["class"]: int(row["n"]) for row in read_csv(tmp_path / "out" / "counts.csv")}
+    rows = read_csv(tmp_path / "out" / "counts.csv")
+    counted = {row["class"]: int(row["n"]) for row in rows}
+    for row in rows:
+        assert 1 <= float(row["effective_number"]) <= int(row["n"])
     assert counted == {name: entry["n"] for name, entry in written["classes"].items()}
     assert counted == {name: labels.count(name) for name in set(labels)}
     assert metrics["n"] == len(labels)

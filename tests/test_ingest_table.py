@@ -18,7 +18,7 @@ from stages.baseline import human
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from stages.lib.image_store import read_pixels
-from stages.lib.label_roles import neutral_labels
+from stages.lib.label_roles import labels_made_of_votes, neutral_labels
 from tests.ingest_project import Project
 from tests.table_fixture import picture, write_csv_table, write_files, write_parquet_table
 
@@ -180,6 +180,14 @@ def test_labels_come_from_annotators_where_there_is_no_label(tables: Tables) -> 
     )
     assert tables.column("label") == ["owl", "dog", "owl", None, "dog"]
     assert metrics["findings"]["label_from_annotators"] == 2
+
+
+def test_the_manifest_says_whether_annotators_are_the_only_source_of_labels(tables: Tables) -> None:
+    votes = {"a": ["cat", "dog"], "b": ["cat", "cat"]}
+    tables.parquet(votes, 2, annotators=("a", "b"))
+    assert labels_made_of_votes(pq.read_table(tables.out / "manifest.parquet"))
+    tables.parquet(votes | {"label": ["cat", None]}, 2, annotators=("a", "b"), label="label")
+    assert not labels_made_of_votes(pq.read_table(tables.out / "manifest.parquet"))
 
 
 def test_annotators_make_the_human_baseline_work(tables: Tables) -> None:

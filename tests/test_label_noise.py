@@ -355,7 +355,7 @@ def test_the_stage_writes_what_annotators_are_worth(
 def test_ties_get_a_consensus_though_they_have_no_label(
     digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    """All labels are ties: nothing is scored, nothing is said of noise, and every sample has its consensus."""
+    """All labels are ties: none is scored, nothing is said of noise, and every sample has its consensus."""
     truth = digits[1][:100]
     write_inputs(tmp_path, digits[0][:100], [None] * 100)
     manifest = read_table(tmp_path / "manifest.parquet")

@@ -9,6 +9,7 @@ from stages.lib.artifacts import read_csv
 from stages.lib.dataset import Dataset
 from stages.lib.ensemble import load_members
 from stages.lib.predictions import read_predictions
+from stages.lib.review_queue import QUEUE_COLUMNS
 from stages.lib.tasks import as_images
 from stages.lib.views import PLAIN
 from tests.prepared_data import bars_dataset, write_prepared
@@ -80,7 +81,7 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path, dataset: Dataset, members
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_neutral_samples_are_queued_most_uncertain_first(
+def test_neutral_samples_are_prelabelled_by_the_ensemble_and_queued_most_uncertain_first(
     tmp_path: Path, dataset: Dataset, members: Path
 ) -> None:
     assert run(tmp_path, dataset, members)["n_review_queue"] == 8
@@ -94,25 +95,16 @@ def test_neutral_samples_are_queued_most_uncertain_first(
     believed = torch.stack(parts).mean(0)
     for row in queue:
         at = [dataset.sample_ids[place] for place in neutral].index(row["sample_id"])
-        assert row["predicted_label"] == dataset.classes[int(believed[at].argmax())]
+        assert row["suggested_label"] == dataset.classes[int(believed[at].argmax())]
         assert float(row["confidence"]) == pytest.approx(float(believed[at].max()), abs=1e-6)
-        assert row["given_label"] == dataset.classes[0]
+        assert (row["given_label"], row["reason"]) == (dataset.classes[0], "conflicts")
+        assert row["source"] == f"pictures/{row['sample_id']}.png"
+        assert {row[name] for name in ("decision", "label", "who", "when", "note")} == {""}
 
 
 def test_without_neutral_samples_the_queue_is_its_header(tmp_path: Path, members: Path) -> None:
     run(tmp_path, bars_dataset(60), members)
-    assert (tmp_path / "out/review_queue.csv").read_text() == ",".join(predict.QUEUE_COLUMNS) + "\n"
-
-
-def test_a_class_named_like_a_formula_is_guarded_in_the_queue() -> None:
-    rows = predict.review_rows(["b", "a"], np.full((2, 2), 0.5, np.float32), [None, "x"], ["=1+1", "x"])
-    assert [row[0] for row in rows] == ["a", "b"]  # equally uncertain: by name
-    assert rows[0][1] == "=1+1"
-
-
-def test_entropy_is_zero_when_certain_and_log_k_when_not() -> None:
-    found = predict.entropy(np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], np.float32))
-    np.testing.assert_allclose(found, [0.0, np.log(3)], atol=1e-6)
+    assert (tmp_path / "out/review_queue.csv").read_text() == ",".join(QUEUE_COLUMNS) + "\n"
 
 
 def test_figures_are_those_of_scikit_learn() -> None:

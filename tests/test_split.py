@@ -129,7 +129,11 @@ def test_growth_moves_nothing_that_moves_csv_does_not_name(tmp_path: Path, toler
 
 def test_l6_a_class_of_one_image_is_named_with_the_minimum_and_the_remedies(tmp_path: Path) -> None:
     labels = ["cat"] * 50 + ["dog"] * 50 + ["<owl>"]
-    with pytest.raises(InputError, match=r"'<owl>': 1 samples(.|\n)*train_only(.|\n)*drop"):
+    with pytest.raises(
+        InputError, match=r"fewer than 2 samples(.|\n)*'<owl>': 1 samples(.|\n)*train_only(.|\n)*drop"
+    ):
+        split(tmp_path, labels, params(min_per_class=2))
+    with pytest.raises(InputError, match=r"1 of 3 classes have fewer than 1 samples in a split"):
         split(tmp_path, labels)
 
 

@@ -31,20 +31,32 @@ class Augmentation:
     padding: Padding
 
 
-def augment(images: torch.Tensor, how: Augmentation, randomness: torch.Generator) -> torch.Tensor:
-    """Return a changed copy of images (B, C, H, W) float in 0 … 1; labels are not touched."""
-    matrices = affine_matrices(len(images), how, randomness)
+def augment(
+    images: torch.Tensor,
+    how: Augmentation,
+    randomness: torch.Generator,
+    strength: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return a changed copy of images (B, C, H, W) float in 0 … 1; labels are not touched.
+
+    strength (B,) multiplies each image's magnitudes.
+    """
+    matrices = affine_matrices(len(images), how, randomness, strength)
     grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, "bilinear", how.padding, align_corners=False)
 
 
-def affine_matrices(n: int, how: Augmentation, randomness: torch.Generator) -> torch.Tensor:
+def affine_matrices(
+    n: int, how: Augmentation, randomness: torch.Generator, strength: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return n maps (n, 2, 3) from output to input coordinates, where the image spans -1 … 1.
 
     Every map draws its six numbers whether or not they are used, so that switching one kind off
-    leaves the draws of the others as they were.
+    leaves the draws of the others as they were. strength (n,) widens what is drawn from; mirroring has none.
     """
     draw = torch.rand((7, n), generator=randomness, device=randomness.device) * 2 - 1
+    if strength is not None:
+        draw = draw * strength
     angle = draw[0] * math.radians(how.rotation_degrees)
     scale, aspect = torch.exp(draw[1] * how.zoom), torch.exp(draw[2] * how.zoom / 2)
     shift_x, shift_y = draw[3] * 2 * how.shift, draw[4] * 2 * how.shift

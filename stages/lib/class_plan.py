@@ -1,4 +1,4 @@
-"""The class-balance plan as training reads it: how often to draw a class, and how much its loss counts."""
+"""The class-balance plan as training reads it: how to draw, weigh and augment each class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,22 @@ import numpy as np
 from stages.lib.artifacts import read_json
 from stages.lib.errors import InputError
 
+COLUMNS = ("sampling_weight", "loss_weight", "augmentation_strength")
+
 LEAST_COUNT = 0.5
 """A class that train lacks counts as half a sample, so that its log prior is finite."""
 
 
 @dataclass(frozen=True)
 class ClassPlan:
-    """Weights per class (K,) float64, as classes.json orders them: sampling scales draws, loss losses."""
+    """Weights per class (K,) float64, as classes.json orders them: sampling scales draws, loss losses.
+
+    strength scales the magnitudes of augmentation; None: all classes alike.
+    """
 
     sampling: np.ndarray
     loss: np.ndarray
+    strength: np.ndarray | None = None
 
     @property
     def resamples(self) -> bool:
@@ -39,9 +45,8 @@ def read_plan(folder: Path, classes: Sequence[str]) -> ClassPlan:
     missing = sorted(set(classes) - entries.keys())
     if missing:
         raise InputError(f"{path}: no weights for class {missing[0]!r}; run `dvc repro`")
-    weights = np.array(
-        [[entries[name]["sampling_weight"], entries[name]["loss_weight"]] for name in classes], float
-    )
+    weights = np.array([[entries[name][column] for column in COLUMNS] for name in classes], float)
     if not (np.isfinite(weights).all() and (weights > 0).all()):
-        raise InputError(f"{path}: sampling_weight and loss_weight must be positive numbers")
-    return ClassPlan(weights[:, 0], weights[:, 1])
+        raise InputError(f"{path}: {', '.join(COLUMNS)} must be positive numbers")
+    sampling, loss, strength = weights.T
+    return ClassPlan(sampling, loss, strength if (strength != 1).any() else None)

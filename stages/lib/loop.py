@@ -82,12 +82,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """images (N, C, H, W) uint8 on the device; sampling weights (N,) on the CPU, None: each sample once."""
+    """images (N, C, H, W) uint8 on the device; sampling weights (N,) on the CPU, None: each sample once.
+
+    strength (N,) on the device: the factor of each sample's augmentation magnitudes, None: 1.
+    """
 
     images: torch.Tensor
     sample_ids: tuple[str, ...]
     normalisation: Normalisation
     sampling: torch.Tensor | None = None
+    strength: torch.Tensor | None = None
 
 
 @dataclass
@@ -220,7 +224,8 @@ def prepare(
     """Return images (B, C, H, W) float32 as the network gets them: augmented, then normalised."""
     images = data.images[index].float() / 255
     if recipe.augmentation is not None:
-        images = augment(images, recipe.augmentation, randomness)
+        strength = None if data.strength is None else data.strength[index]
+        images = augment(images, recipe.augmentation, randomness, strength)
     return normalise(images, data.normalisation)
 
 

@@ -25,14 +25,16 @@ def training_set(
     device: torch.device,
     plan: ClassPlan | None = None,
 ) -> TrainingSet:
-    """Put the samples at `positions` (M,) on the device; with a plan that resamples, weighted by class."""
+    """Put the samples at `positions` (M,) on the device, drawn and augmented by class as a plan says."""
     if not len(positions):
         raise InputError("the train split has no images: see data/split/splits.csv and the split section")
-    sampling = None
+    sampling, strength = None, None
     if plan is not None and plan.resamples:
         sampling = torch.from_numpy(plan.sampling[dataset.labels[positions]])
+    if plan is not None and plan.strength is not None:
+        strength = torch.from_numpy(plan.strength[dataset.labels[positions]]).float().to(device)
     ids = tuple(dataset.sample_ids[position] for position in positions)
-    return TrainingSet(as_images(dataset.pixels[positions], device), ids, normalisation, sampling)
+    return TrainingSet(as_images(dataset.pixels[positions], device), ids, normalisation, sampling, strength)
 
 
 def labels_of(dataset: Dataset, positions: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -51,7 +51,7 @@ def test_a_rotation_keeps_lengths() -> None:
 
 
 def test_a_whole_pixel_shift_moves_whole_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    def one_right(n: int, how: Augmentation, randomness: torch.Generator) -> torch.Tensor:
+    def one_right(n: int, *_: object) -> torch.Tensor:
         return torch.tensor([[1.0, 0, -2 / 9], [0, 1, 0]]).expand(n, 2, 3)
 
     monkeypatch.setattr(augment_module, "affine_matrices", one_right)
@@ -73,3 +73,22 @@ def test_border_padding_brings_no_black_in() -> None:
     white = torch.ones((8, 1, 9, 9))
     assert float(augment(white, replace(SOME, padding="border"), generator(CPU, 0)).min()) > 0.999
     assert float(augment(white, replace(SOME, padding="zeros"), generator(CPU, 0)).min()) < 0.9
+
+
+def test_a_strength_multiplies_every_magnitude_of_its_own_image_and_never_mirrors() -> None:
+    how = Augmentation(10.0, 0.1, 0.0, 0.2, True, "zeros")
+    strength = torch.tensor([1.0, 2.0, 0.5, 0.0])
+    plain, scaled = (affine_matrices(4, how, generator(CPU, 5), s) for s in (None, strength))
+    assert torch.equal(plain[0], scaled[0])
+    assert torch.allclose(scaled[:, :, 2], plain[:, :, 2] * strength[:, None])
+    # No zoom: the lower row is (mirror · sin, cos) of the angle.
+    angle = [torch.asin(maps[:, 1, 0].abs()) for maps in (plain, scaled)]
+    assert torch.allclose(angle[1], angle[0] * strength, atol=1e-6)
+    assert torch.equal(torch.sign(scaled[:, 0, 0]), torch.sign(plain[:, 0, 0]))
+
+
+def test_a_strength_of_one_is_none_at_all() -> None:
+    ones = torch.ones(6)
+    assert torch.equal(
+        augment(pictures(), SOME, generator(CPU, 4), ones), augment(pictures(), SOME, generator(CPU, 4))
+    )

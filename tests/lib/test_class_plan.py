@@ -8,8 +8,9 @@ from stages.lib.class_plan import ClassPlan, read_plan
 from stages.lib.errors import InputError
 
 
-def write(folder: Path, **weights: tuple[float, float]) -> Path:
-    entries = {name: {"n": 3, "sampling_weight": a, "loss_weight": b} for name, (a, b) in weights.items()}
+def write(folder: Path, strength: float = 1.0, **weights: tuple[float, float]) -> Path:
+    columns = ("n", "augmentation_strength", "sampling_weight", "loss_weight")
+    entries = {name: dict(zip(columns, (3, strength, *w), strict=True)) for name, w in weights.items()}
     write_json(folder / "plan.json", {"strategy": "x", "classes": entries})
     return folder
 
@@ -19,6 +20,10 @@ def test_weights_come_in_the_order_of_the_classes(tmp_path: Path) -> None:
     assert plan.sampling.tolist() == [3.0, 1.0]
     assert plan.loss.tolist() == [4.0, 2.0]
     assert plan.resamples
+    assert plan.strength is None
+    stronger = read_plan(write(tmp_path, strength=1.5, b=(1.0, 2.0), a=(3.0, 4.0)), ["a", "b"]).strength
+    assert stronger is not None
+    assert stronger.tolist() == [1.5, 1.5]
 
 
 def test_the_prior_is_what_training_will_see() -> None:
