@@ -39,7 +39,7 @@ def read_decisions(review: Path, given: Mapping[str, str | None], classes: Colle
     InputError lists every faulty row.
     """
     path = review / "decisions.csv"
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         return []
     decisions = [decision for decision in _read(path) if decision.decision or decision.label]
     faults = [
@@ -59,7 +59,9 @@ def _refuse(path: Path, faults: list[str]) -> None:
 
 def _read(path: Path) -> list[Decision]:
     if not path.is_file():
-        raise InputError(f"{path} is a folder or no plain file: put the table itself there, as {path.name}")
+        raise InputError(
+            f"{path} is a folder or a link to nothing: put the table itself there, as {path.name}"
+        )
     try:
         lines = _check_shape(path)
         rows = read_csv(path)

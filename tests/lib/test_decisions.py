@@ -87,9 +87,14 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, message: 
         read(tmp_path, text)
 
 
-def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "decisions.csv").mkdir()
-    with pytest.raises(InputError, match="is a folder or no plain file"):
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_folder_or_a_link_to_nothing_in_its_place_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "decisions.csv"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(InputError, match="is a folder or a link to nothing"):
         read_decisions(tmp_path, GIVEN, CLASSES)
 
 

@@ -3,7 +3,12 @@ import pytest
 
 from stages.lib.errors import InputError
 from stages.lib.label_names import check_classes, tell_unused
-from stages.lib.label_roles import neutral_labels, with_neutral_labels
+from stages.lib.label_roles import (
+    labels_made_of_votes,
+    neutral_labels,
+    with_labels_made_of_votes,
+    with_neutral_labels,
+)
 
 
 def test_L2_unknown_classes_are_listed_with_the_nearest_name() -> None:
@@ -36,3 +41,11 @@ def test_neutral_labels_travel_with_the_manifest() -> None:
     assert neutral_labels(table) == frozenset()
     assert neutral_labels(with_neutral_labels(table, ["?", "ü"])) == {"?", "ü"}
     assert with_neutral_labels(table, ["?"]).equals(table)
+
+
+def test_the_note_that_labels_are_made_of_votes_travels_beside_the_neutral_labels() -> None:
+    table = with_neutral_labels(pa.table({"label": ["a", "?"]}), ["?"])
+    assert not labels_made_of_votes(table)
+    noted = with_labels_made_of_votes(table)
+    assert labels_made_of_votes(noted)
+    assert neutral_labels(noted) == {"?"}
