@@ -121,9 +121,11 @@ def _conflicts(
             for row in labelled:
                 yield Proposal(row, "conflicts", params.conflicts, None, evidence)
     for pair in findings.conflicts:
-        if pair.kind == "near" and pair.score >= params.conflicts_min_score:
+        if pair.kind != "exact" and pair.score >= params.conflicts_min_score:
             for row, other in ((pair.left, pair.right), (pair.right, pair.left)):
-                evidence = f"near copy {ids[other]} is labelled {labels[other]!r}; score {pair.score!r}"
+                evidence = (
+                    f"{pair.kind} copy {ids[other]} is labelled {labels[other]!r}; score {pair.score!r}"
+                )
                 yield Proposal(row, "conflicts", params.conflicts, None, evidence)
 
 
@@ -309,7 +311,7 @@ def curate_table(
     ids, labels = manifest["sample_id"].to_pylist(), manifest["label"].to_pylist()
     groups, hints = manifest["group"].to_pylist(), manifest["split_hint"].to_pylist()
     fractions = (split.test_fraction, split.val_fraction)
-    place = place_samples(ids, findings.near, groups, hints, split.salt, fractions).place
+    place = place_samples(ids, groups, hints, split.salt, fractions).place
     given = dict(zip(ids, labels, strict=True))
     classes = {label for label in labels if label is not None} - findings.neutral
     rules = rule_changes(ids, labels, place, propose(ids, labels, place, findings, params))

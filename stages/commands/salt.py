@@ -11,9 +11,10 @@ from pathlib import Path
 
 from stages.lib.assignment import place_samples
 from stages.lib.config import load_section
+from stages.lib.division import Samples, divide
 from stages.lib.errors import InputError
 from stages.lib.progress import track
-from stages.split import Params, Samples, divide, read_samples, summary
+from stages.split import Params, read_samples, summary
 
 
 @dataclass(frozen=True, order=True)
@@ -37,13 +38,13 @@ def candidates(samples: Samples, params: Params, tries: int) -> list[Candidate]:
 def judge(samples: Samples, params: Params) -> Candidate | None:
     """Split with one salt; None where a class would be missing from a part."""
     placement = place_samples(
-        samples.sample_ids, samples.near, samples.group, samples.hint, params.salt, params.fractions[:2]
+        samples.sample_ids, samples.group, samples.hint, params.salt, params.fractions[:2]
     )
     try:
-        division = divide(samples, placement, params)
+        division = divide(samples, placement, params.policy)
     except InputError:
         return None
-    told = summary(samples, placement, division, params)
+    told = summary(samples, placement, division, (), params)
     n = told["n"]
     return Candidate(told["max_share_deviation"], params.salt, n["train"], n["val"], n["test"])
 
