@@ -61,7 +61,7 @@ def _beliefs(samples: Columns, kept: Sequence[bool], scored: Mapping[str, bool])
 
 
 def _near(conflicts: Sequence[FoundPair]) -> list[list[int]]:
-    return [[pair.left, pair.right] for pair in conflicts if pair.kind == "near"]
+    return [[pair.left, pair.right] for pair in conflicts if pair.kind != "exact"]
 
 
 def _agreement(
