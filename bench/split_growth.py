@@ -6,8 +6,8 @@ Reads the shared data (ASSAY_SHARED_DATA, or ../shared/data): 50,000 + 10,000 im
 aside, in a random order. At each step the stages' own functions are called with params.yaml on the images
 there are: the finder anew on what is present, then the split. Nothing is handed on from step to step. Two
 arms: what the finder finds; the same with the 143 pairs that people judged (ciFAIR) given as a reviewer would
-give them, in data/review/pairs.csv. Counted at each step: moves between parts since the last one, those of them
-that neither step's moves.csv names, those from train to test, and pairs (found, judged) that lie in two parts.
+give them, in data/review/pairs.csv. Counted at each step: moves between parts since the last one, those of
+them that neither step's moves.csv names, those from train to test, and pairs (found, judged) in two parts.
 --official splits all images once by CIFAR-10's own parts and counts what leaks.
 The embedding is made once; the finder is most of the cost.
 """
