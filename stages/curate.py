@@ -50,7 +50,7 @@ def curate_table(
     ids, labels = manifest["sample_id"].to_pylist(), manifest["label"].to_pylist()
     groups, hints = manifest["group"].to_pylist(), manifest["split_hint"].to_pylist()
     fractions = (split.test_fraction, split.val_fraction)
-    place = place_samples(ids, findings.near, groups, hints, split.salt, fractions).place
+    place = place_samples(ids, groups, hints, split.salt, fractions).place
     given = dict(zip(ids, labels, strict=True))
     classes = {*labels, *findings.votes.label} - {None} - findings.neutral
     rules = rule_changes(ids, labels, place, propose(Case(ids, labels, place, findings, params)))

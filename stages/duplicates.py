@@ -8,7 +8,11 @@ pixel, at the best small shift, far better than neighbours there usually do (lib
 the embedding finds copies but also look-alikes; only pixels tell a second file from a second digit.
 
 A set of m equal pictures is written as m - 1 pairs with its first labelled member, not as m (m - 1) / 2.
-`score` is 1 for exact copies and 1 - (residual / usual residual) for near ones; `distance` is 1 - score.
+What people judged (data/review/pairs.csv) overrules what was found: pairs that they call the same are added
+as `judged`, near pairs that they call different are left out.
+
+`score` is 1 for exact and judged copies and 1 - (residual / usual residual) for near ones; `distance` is
+1 - score.
 
 Cost: 1 CPU second on digits with imports; 60,000 colour images of 32 x 32 about 3 CPU minutes, half of it
 exact neighbour search, which grows with the square of the number of images.
@@ -30,6 +34,7 @@ from stages.lib.config import Section
 from stages.lib.copies import near_pairs
 from stages.lib.errors import InputError
 from stages.lib.image_store import read_pixels
+from stages.lib.judged_pairs import Judgments, read_judgments
 from stages.lib.picture_identity import same_picture
 from stages.lib.pooling import Floats
 
@@ -98,6 +103,16 @@ def find_pairs(
     )
 
 
+def with_judgments(found: Sequence[Pair], judged: Judgments) -> list[Pair]:
+    """Add the pairs that people call the same shot, best after exact ones, and drop those they do not."""
+    exact = [pair for pair in found if pair.kind == "exact"]
+    certain = {(pair.first, pair.second) for pair in exact}
+    people = [Pair(*pair, 1.0, "judged") for pair in judged.same if pair not in certain]
+    settled = {*judged.same, *judged.different}
+    near = [pair for pair in found if pair.kind == "near" and (pair.first, pair.second) not in settled]
+    return [*exact, *people, *near]
+
+
 def _smaller_first(pair: Pair, sample_ids: Sequence[str]) -> Pair:
     if sample_ids[pair.first] < sample_ids[pair.second]:
         return pair
@@ -142,15 +157,17 @@ def _write_pairs(path: Path, pairs: Sequence[Pair], sample_ids: Sequence[str], l
     write_csv(path, COLUMNS, rows)
 
 
-def run(params: Params, *, ingest: Path, embed: Path, out: Path) -> dict[str, float]:
-    """Read pixels, embeddings and labels, write pairs, conflicts and groups."""
+def run(params: Params, *, ingest: Path, embed: Path, review: Path, out: Path) -> dict[str, float]:
+    """Read pixels, embeddings, labels and judgments, write pairs, conflicts and groups."""
     pixels = read_pixels(ingest)
     manifest = read_table(ingest / "manifest.parquet", ["sample_id", "label"])
     embeddings = read_npy(embed / "embeddings.npy")
     ids, labels = pixels.sample_ids, manifest["label"].to_pylist()
     if tuple(manifest["sample_id"].to_pylist()) != ids or len(embeddings) != len(ids):
         raise InputError(f"{ingest} and {embed} hold different samples: run `dvc repro`")
-    pairs = find_pairs(pixels.array, embeddings, ids, labels, params)
+    judged = read_judgments(review, ids, pixels.array)
+    found = find_pairs(pixels.array, embeddings, ids, labels, params)
+    pairs = with_judgments(found, judged)
     conflicts, groups = conflicting(pairs, labels), group_table(pairs, ids)
     _write_pairs(out / "pairs.csv", pairs, ids, labels)
     _write_pairs(out / "conflicts.csv", conflicts, ids, labels)
@@ -158,7 +175,10 @@ def run(params: Params, *, ingest: Path, embed: Path, out: Path) -> dict[str, fl
     return {
         "n": len(ids),
         "n_exact_pairs": sum(pair.kind == "exact" for pair in pairs),
-        "n_near_pairs": sum(pair.kind == "near" for pair in pairs),
+        "n_near_pairs": sum(pair.kind == "near" for pair in found),
+        "n_judged_same": len(judged.same),
+        "n_judged_same_not_found": len(set(judged.same) - {(pair.first, pair.second) for pair in found}),
+        "n_judged_different": len(judged.different),
         "n_groups": len(set(groups["group_id"].to_pylist())),
         "n_conflicts": len(conflicts),
         "threshold": params.threshold,

@@ -6,6 +6,7 @@ labels and splits; every prediction, dummy to ensemble, passes the same code. No
   intervals over groups and an exact sign test (McNemar's where every group is one image): `lib/intervals.py`.
 - P-values are also given corrected by Holm for how many comparisons answer the same question: is the model
   better than a baseline, and does an ingredient (ensemble, augmentation at test time, distillation) help?
+- Where an official split leaks, every accuracy also stands without them (`lib/duplicate_tax.py`).
 - Training is random: over seeds the mean and the standard deviation count, never the best seed.
 
 The report (`stages/lib/report.py`) shows this beside what every earlier stage found.
@@ -26,10 +27,12 @@ from stages.lib import metrics
 from stages.lib.artifacts import write_csv, write_text
 from stages.lib.cli import stage_main
 from stages.lib.config import Section
+from stages.lib.duplicate_tax import meaning, taxes
 from stages.lib.intervals import accuracy_interval, group_sums, holm, paired_intervals, sign_flip_p_value
+from stages.lib.leaks import leaked_test_ids
 from stages.lib.prior_findings import Folders
 from stages.lib.report import Evaluation, build_report
-from stages.lib.truth import SCORED, Entry, Truth, load_entries, load_truth
+from stages.lib.truth import SCORED, Entry, Truth, has_official_split, load_entries, load_truth
 
 SEED_NAME = re.compile(r"seed\d+(?P<views>_tta)?")
 MAIN = "ensemble"
@@ -248,11 +251,16 @@ def run(
     entries = load_entries(truth, [baseline / "predictions", predict / "predictions"])
     scores = score_all(truth, entries, params)
     pairs = planned_pairs(list(entries))
+    main = headline_name(scores)
+    taxed = taxes(truth, entries, leaked_test_ids(split / "leaks.csv"), params.confidence)
     results = scores | {
+        "duplicate_tax": {
+            "meaning": meaning(main, taxed[main], has_official_split(curate)),
+            "predictions": taxed,
+        },
         "comparisons": compare(truth, entries, pairs, params),
         "seeds": {name: over_seeds(scores[name]) for name in SCORED},
     }
-    main = headline_name(scores)
     write_plots(truth, entries[main], scores, params, out)
     found = Evaluation(
         truth=truth,

@@ -1,32 +1,34 @@
 """Assign train, val and test by group and class, so that no copy straddles them.
 
-From: the curated samples, the near-duplicate groups, the user's groups and an official split where there is
-one.
+From: the curated samples, the groups of copies (found or judged), the user's groups and an official split
+where there is one.
 Why so: a picture whose copy was trained on measures memory; a sample that changes sides as data grows
-measures nothing. Places come from a hash of each sample alone (`lib/assignment.py`), class shares are then
-held within `share_tolerance` (`lib/shares.py`), and every sample that does not lie where its own hash put
-it is listed in moves.csv with the reason.
+measures nothing. Each sample's part is a hash of itself alone (`lib/assignment.py`); where copies lie in
+different parts, one side of them leads (`lib/binding.py`); class shares are held by a floor in test and a
+guard between val and train (`lib/shares.py`). As data grows no sample of train ever enters test.
+moves.csv lists every sample that is not where its hash put it, with the reason; leaks.csv the evaluated
+samples that resemble others elsewhere, which only an official split can bring about (`lib/leaks.py`).
 Cost: linear; 12 CPU s for a million rows in 10,000 classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from stages.lib.artifacts import read_json, read_table, write_csv, write_json
-from stages.lib.assignment import PLACES, TEST, TRAIN, Placement, place_samples, straddling_units
+from stages.lib.assignment import PLACES, TEST, Placement, place_samples
+from stages.lib.binding import NOBODY, straddling_units, units_of
 from stages.lib.cli import stage_main
 from stages.lib.config import Section
-from stages.lib.duplicate_findings import near_groups
+from stages.lib.division import Division, Policy, Samples, divide
+from stages.lib.duplicate_findings import near_groups, read_pairs
 from stages.lib.errors import InputError
+from stages.lib.leaks import Leak, find_leaks, write_leaks
 from stages.lib.ledger import FINDING_RULES
-from stages.lib.shares import Supervised, class_counts, hold_shares, lower_bounds
-
-RareClasses = Literal["error", "train_only", "drop"]
+from stages.lib.rare_classes import RareClasses
 
 
 class Params(Section):
@@ -51,146 +53,10 @@ class Params(Section):
         train = 1 - self.test_fraction - self.val_fraction
         return self.test_fraction, self.val_fraction, train
 
-
-@dataclass(frozen=True)
-class Samples:
-    """The curated table, column by column, with each sample's near-duplicate group."""
-
-    sample_ids: list[str]
-    labels: list[str | None]
-    status: list[str]
-    rule_made: np.ndarray  # (N,) bool: a rule, no person, changed it
-    near: list[str | None]
-    group: list[str | None]
-    hint: list[str | None]
-
-
-@dataclass(frozen=True)
-class Division:
-    """The finished split: names (N,) text, empty for who sits out; why (N,) text, the reason of a move."""
-
-    names: np.ndarray
-    why: np.ndarray
-    classes: tuple[str, ...]
-    rare: tuple[str, ...]
-
-
-def divide(samples: Samples, placement: Placement, params: Params) -> Division:
-    """Place every kept sample; InputError where a class cannot be in every part and params say `error`."""
-    chosen = np.flatnonzero(supervised_mask(samples.status, samples.labels))
-    names, labels = np.unique([str(samples.labels[row]) for row in chosen], return_inverse=True)
-    classes = [str(name) for name in names]
-    _require_two(classes)
-    pool = _pool(samples, placement, chosen, labels.astype(np.int64))
-    n = np.bincount(labels, minlength=len(classes))
-    bounds = lower_bounds(n, params.fractions, params.share_tolerance, params.min_per_class)
-    place = hold_shares(pool, placement.place[chosen], bounds, params.fractions)
-    counts = class_counts(pool.labels, place, len(classes))
-    rare = np.flatnonzero((counts < params.min_per_class).any(axis=1))
-    if len(rare) and params.rare_classes == "error":
-        raise InputError(_rare_message(classes, counts, rare, params.min_per_class))
-    final, out = _set_rare_apart(pool, place, rare, params.rare_classes)
-    return _division(samples, placement, chosen, (final, out), classes, rare)
-
-
-def supervised_mask(status: Sequence[str], labels: Sequence[str | None]) -> np.ndarray:
-    """Return (N,) bool: kept samples that have a class."""
-    return np.array(
-        [s in ("keep", "relabel") and name is not None for s, name in zip(status, labels, strict=True)], bool
-    )
-
-
-def _require_two(classes: Sequence[str]) -> None:
-    if len(classes) < 2:
-        found = f"only the class {classes[0]!r}" if classes else "no labelled sample at all"
-        raise InputError(
-            f"samples.parquet holds {found}: a classifier needs two classes or more. Add images of "
-            "another class (a second folder under the source, or other values in the label column)."
-        )
-
-
-def _pool(samples: Samples, placement: Placement, chosen: np.ndarray, labels: np.ndarray) -> Supervised:
-    touched = np.bincount(placement.unit, weights=samples.rule_made) > 0
-    unit = placement.unit[chosen]
-    return Supervised(labels, unit, placement.u[chosen], placement.official[chosen], touched[unit])
-
-
-def _rare_message(classes: Sequence[str], counts: np.ndarray, rare: np.ndarray, least: int) -> str:
-    lines = [
-        f"  {classes[row]!r}: {counts[row].sum()} samples, of which "
-        + ", ".join(f"{n} in {part}" for part, n in zip(PLACES, counts[row].tolist(), strict=True))
-        for row in rare[:20].tolist()
-    ]
-    more = [f"  … and {len(rare) - 20} more"] if len(rare) > 20 else []
-    return "\n".join(
-        [
-            f"{len(rare)} of {len(classes)} classes have fewer than {least} samples in a split "
-            "(split.min_per_class; samples of one group cannot be parted):",
-            *lines,
-            *more,
-            "Add images to these classes, merge them with others, or set split.rare_classes to train_only "
-            "(learn them, but measure nothing on them) or drop (leave them out).",
-        ]
-    )
-
-
-def _set_rare_apart(
-    pool: Supervised, place: np.ndarray, rare: np.ndarray, policy: RareClasses
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return places and (M,) bool who sits out.
-
-    `train_only` takes units that hold rare classes alone to train; a rare sample whose companions lie in val
-    or test, or whose place is official, cannot follow and sits out.
-    """
-    is_rare = np.isin(pool.labels, rare)
-    if policy == "drop":
-        return place, is_rare
-    common_units = np.unique(pool.unit[~is_rare])
-    may_go = is_rare & ~pool.fixed & ~np.isin(pool.unit, common_units)
-    moved = np.where(may_go, TRAIN, place).astype(np.int8)
-    return moved, is_rare & (moved != TRAIN)
-
-
-def _division(
-    samples: Samples,
-    placement: Placement,
-    chosen: np.ndarray,
-    outcome: tuple[np.ndarray, np.ndarray],
-    classes: Sequence[str],
-    rare: np.ndarray,
-) -> Division:
-    place, out = outcome
-    names = _unsupervised_names(samples)
-    names[chosen] = np.where(out, "", np.array(PLACES, dtype=object)[place])
-    why = np.full(len(names), "", dtype=object)
-    own = np.array(PLACES, dtype=object)[placement.alone]
-    in_chain = np.isin(names, PLACES)
-    why[in_chain & (names != own)] = "group"
-    why[in_chain & (names != own) & placement.official] = "official split"
-    pre = placement.place[chosen]
-    why[chosen[(place != pre) & ~out]] = "class share"
-    is_rare = np.isin([samples.labels[row] for row in chosen], [classes[row] for row in rare])
-    why[chosen[is_rare & (out | (place != pre))]] = "rare class"
-    _hide_copies_of_test(samples.near, names, why)
-    trained = tuple(sorted({str(samples.labels[row]) for row in np.flatnonzero(names == PLACES[TRAIN])}))
-    return Division(names, why, trained, tuple(classes[row] for row in rare))
-
-
-def _unsupervised_names(samples: Samples) -> np.ndarray:
-    rows = [
-        {"neutral": "neutral", "drop": ""}.get(status, "unlabelled" if label is None else "")
-        for status, label in zip(samples.status, samples.labels, strict=True)
-    ]
-    return np.array(rows, dtype=object)
-
-
-def _hide_copies_of_test(near: Sequence[str | None], names: np.ndarray, why: np.ndarray) -> None:
-    """Take unlabelled near copies of test images out, in place: pretraining must not see a test image."""
-    groups = np.array(near, dtype=object)
-    tested = {group for group in groups[names == PLACES[TEST]].tolist() if group is not None}
-    copies = (names == "unlabelled") & np.array([group in tested for group in near], bool)
-    names[copies] = ""
-    why[copies] = "copy of a test image"
+    @property
+    def policy(self) -> Policy:
+        """What `lib/division.py` asks for."""
+        return Policy(self.fractions, self.share_tolerance, self.min_per_class, self.rare_classes)
 
 
 def require_all_parts(division: Division, labels: Sequence[str | None]) -> None:
@@ -216,24 +82,30 @@ def share_rows(division: Division, labels: Sequence[str | None]) -> list[tuple[s
     return [(name, part, count.get((name, part), 0)) for name in division.classes for part in PLACES[::-1]]
 
 
-def summary(samples: Samples, placement: Placement, division: Division, params: Params) -> dict[str, Any]:
+def summary(
+    samples: Samples, placement: Placement, division: Division, leaks: Sequence[Leak], params: Params
+) -> dict[str, Any]:
     """Return the stage's metrics; AssertionError if a unit straddles without an official split's order."""
     inside = np.isin(division.names, PLACES)
     code = {name: index for index, name in enumerate(PLACES)}
     place = np.array([code[name] for name in division.names[inside]], np.int64)
-    unit = placement.unit[inside]
+    unit = units_of((samples.near, samples.group), inside)[inside]
     straddling = straddling_units(unit, place)
-    official = np.unique(placement.unit[placement.official])
+    official = np.unique(unit[placement.official[inside]])
     assert not len(np.setdiff1d(straddling, official)), "a group straddles the split"
     why = division.why
     return {
         "n": {part: int((division.names == part).sum()) for part in (*PLACES, "neutral", "unlabelled")},
         "n_classes": len(division.classes),
         "n_sitting_out": int(((division.names == "") & (np.array(samples.status) != "drop")).sum()),
+        "n_sitting_out_for_a_copy": int((why == "copy elsewhere").sum()),
+        "n_following_a_copy": int((why == "follows a copy").sum()),
         "n_units_of_several": int((np.bincount(unit, minlength=1) > 1).sum()),
-        "n_straddling_units": 0,
-        "n_official_leaks": len(straddling),
-        "n_moved_by_group": int((why == "group").sum()),
+        "n_straddling_units": len(straddling),
+        "n_leaked": {
+            part: len({leak.sample_id for leak in leaks if leak.split == part}) for part in PLACES[:2]
+        },
+        "n_moved_for_class_minimum": int((why == "class minimum").sum()),
         "n_moved_for_class_share": int((why == "class share").sum()),
         "n_neutral_copies_of_test": _neutral_copies_of_test(samples, division),
         "rare_classes": len(division.rare),
@@ -271,31 +143,37 @@ def _zip(table: dict[str, list[Any]]) -> list[tuple[str, str]]:
     return [(s, r or "") for s, r in zip(table["status"], table["reason"], strict=True)]
 
 
-def moves(samples: Samples, placement: Placement, division: Division) -> list[tuple[str, int, str, str, str]]:
-    """Return rows (sample_id, unit, alone, split, why) of samples that lie not where their own hash says."""
-    rows = np.flatnonzero(division.why != "").tolist()
+def moves(samples: Samples, placement: Placement, division: Division) -> list[tuple[str, str, str, str, str]]:
+    """Return rows (sample_id, alone, split, why, leader) of samples that lie not where their hash says.
+
+    `alone` is where the sample lies by itself; `split` is empty for who sits out; `leader` is whom it
+    follows or gives way to.
+    """
+    ids, leader = samples.sample_ids, division.leader
     return [
         (
-            samples.sample_ids[row],
-            int(placement.unit[row]),
-            PLACES[placement.alone[row]],
+            ids[row],
+            PLACES[placement.place[row]],
             str(division.names[row]),
             str(division.why[row]),
+            "" if leader[row] == NOBODY else ids[leader[row]],
         )
-        for row in rows
+        for row in np.flatnonzero(division.why != "").tolist()
     ]
 
 
 def run(params: Params, *, curate: Path, duplicates: Path, validate: Path, out: Path) -> dict[str, Any]:
-    """Write splits.csv, classes.json, shares.csv and moves.csv; InputError where no fair split exists."""
+    """Write splits, classes, shares, moves and leaks; InputError where no fair split exists."""
     if not read_json(validate / "verdict.json")["passed"]:
         raise InputError(f"{validate}/verdict.json says the data did not pass: mend it, then `make repro`")
     samples = read_samples(curate, duplicates)
     placement = place_samples(
-        samples.sample_ids, samples.near, samples.group, samples.hint, params.salt, params.fractions[:2]
+        samples.sample_ids, samples.group, samples.hint, params.salt, params.fractions[:2]
     )
-    division = divide(samples, placement, params)
+    division = divide(samples, placement, params.policy)
     require_all_parts(division, samples.labels)
+    pairs = read_pairs(duplicates / "pairs.csv", samples.sample_ids)
+    leaks = find_leaks(samples.sample_ids, division.names, samples.near, samples.group, pairs)
     listed = np.flatnonzero(division.names != "").tolist()
     write_csv(
         out / "splits.csv",
@@ -306,10 +184,11 @@ def run(params: Params, *, curate: Path, duplicates: Path, validate: Path, out: 
     write_csv(out / "shares.csv", ["class", "split", "n"], share_rows(division, samples.labels))
     write_csv(
         out / "moves.csv",
-        ["sample_id", "unit", "alone", "split", "why"],
+        ["sample_id", "alone", "split", "why", "leader"],
         moves(samples, placement, division),
     )
-    return summary(samples, placement, division, params)
+    write_leaks(out / "leaks.csv", leaks)
+    return summary(samples, placement, division, leaks, params)
 
 
 if __name__ == "__main__":

@@ -86,9 +86,14 @@ def _copy_checks(params: Params) -> list[Check]:
         "See data/duplicates/conflicts.csv; say which label is right in data/review/decisions.csv, or set "
         "curate.conflicts to neutral or drop."
     )
+    leak = (
+        "The official split has one picture in several parts: drop it from one in data/review/decisions.csv, or "
+        "leave ingest.split empty. The report says what leaks are worth (duplicate tax)."
+    )
     return [
         _mostly("exact_copies_agree", ("exact_copies", "agree"), 0, "warning", settle),
         _mostly("near_copies_agree", ("near_copies", "agree"), 0, "warning", settle),
+        _mostly("no_exact_copy_leaks", ("official_split", "agree"), 0, "warning", leak),
         _mostly(
             "few_exact_copies_disagree",
             ("exact_copies", "agree"),

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from stages.lib.artifacts import write_csv, write_json, write_npy, write_table
 from stages.lib.image_store import encode_png, write_images
+from stages.lib.leaks import write_leaks
 from stages.lib.predictions import Predictions, write_predictions
 
 DIFFICULTY = {"seed0": 0.04, "seed1": 0.05, "ensemble": 0.03, "ensemble_tta": 0.04, "student": 0.05}
@@ -127,11 +128,9 @@ def _findings(run: MadeRun, word: str) -> None:
 
 def _curation(run: MadeRun, word: str) -> None:
     ids, names = run.sample_ids, _names(run)
-    samples = _manifest(run, word).to_pydict() | {"status": ["keep"] * len(ids)}
-    write_table(
-        run.root / "curate" / "samples.parquet",
-        pa.table(samples, schema=_manifest(run, word).schema.append(pa.field("status", pa.string()))),
-    )
+    no_hint = pa.array([None] * len(ids), pa.string())
+    samples = _manifest(run, word).append_column("status", pa.array(["keep"] * len(ids)))
+    write_table(run.root / "curate" / "samples.parquet", samples.append_column("split_hint", no_hint))
     header = ("sample_id", "action", "from_label", "to_label", "from_status", "to_status")
     header += ("rule", "evidence", "who", "when", "note")
     change = (
@@ -153,6 +152,7 @@ def _curation(run: MadeRun, word: str) -> None:
         {"strategy": "weights", "imbalance_ratio": 1.05, "classes": {}},
     )
     write_csv(run.root / "split" / "splits.csv", ("sample_id", "split"), zip(ids, run.split, strict=True))
+    write_leaks(run.root / "split" / "leaks.csv", [])
     write_json(run.root / "split" / "classes.json", list(run.classes))
 
 

@@ -39,7 +39,7 @@ def ids_in(place: str, n: int) -> list[str]:
     """Return n sample_ids whose own hash puts them there."""
     names = [f"s{k:03d}" for k in range(200)]
     none: list[str | None] = [None] * 200
-    places = place_samples(names, none, none, none, SPLIT.salt, (0.3, 0.2)).alone
+    places = place_samples(names, none, none, SPLIT.salt, (0.3, 0.2)).place
     return [name for name, code in zip(names, places, strict=True) if PLACES[code] == place][:n]
 
 

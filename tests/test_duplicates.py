@@ -8,12 +8,13 @@ import pytest
 from planting import Planted, plant
 
 from stages import duplicates, embed
-from stages.duplicates import Pair, conflicting, exact_pairs, find_pairs, group_table, hubs
+from stages.duplicates import Pair, conflicting, exact_pairs, find_pairs, group_table, hubs, with_judgments
 from stages.lib.artifacts import read_csv, read_table, write_npy, write_table
 from stages.lib.config import load_section
 from stages.lib.digits import read_digits, to_8_bit
 from stages.lib.errors import InputError
 from stages.lib.image_store import encode_png, write_images
+from stages.lib.judged_pairs import Judgments
 
 PARAMS = load_section(duplicates.Params, "duplicates")
 EMBED = load_section(embed.Params, "embed")
@@ -117,8 +118,8 @@ def test_the_stage_writes_its_findings_best_first_and_the_same_bytes_again(
     planted = plant(digits[0][:300], digits[1][:300], seed=1, share=0.05)
     hostile = ["=1+1" if label == 0 else str(label) for label in planted.labels]
     write_inputs(tmp_path, planted.pixels, list(hostile))
-    metrics = duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "a")
-    duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "b")
+    metrics = duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path / "a")
+    duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path / "b")
     pairs = read_csv(tmp_path / "a/pairs.csv")
     scores = [float(row["score"]) for row in pairs]
     assert scores == sorted(scores, reverse=True)
@@ -139,4 +140,31 @@ def test_embeddings_of_other_images_are_refused(
     write_inputs(tmp_path, digits[0][:6], ["a"] * 6)
     write_npy(tmp_path / "embeddings.npy", np.zeros((5, 3), np.float32))
     with pytest.raises(InputError, match="different samples"):
-        duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path)
+        duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path)
+
+
+def test_what_people_judge_overrules_what_was_found() -> None:
+    found = [Pair(0, 1, 1.0, "exact"), Pair(2, 3, 0.9, "near"), Pair(1, 2, 0.8, "near")]
+    judged = Judgments(same=((0, 1), (2, 3), (4, 5)), different=((1, 2), (0, 5)))
+    assert with_judgments(found, judged) == [
+        Pair(0, 1, 1.0, "exact"),
+        Pair(2, 3, 1.0, "judged"),
+        Pair(4, 5, 1.0, "judged"),
+    ]
+
+
+def test_a_judged_pair_that_nobody_found_is_a_group_and_a_conflict(tmp_path: Path) -> None:
+    pixels, labels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8), range(40)
+    ids = [f"s{k:02d}" for k in range(40)]
+    write_images(tmp_path / "images.parquet", zip(ids, map(encode_png, pixels), strict=True), 8, 1, "made")
+    write_table(
+        tmp_path / "manifest.parquet", pa.table({"sample_id": ids, "label": [str(k) for k in labels]})
+    )
+    write_npy(tmp_path / "embeddings.npy", embed.embed_all(pixels, EMBED))
+    row = "s03,s01,same,Ada,,the same stroke"
+    (tmp_path / "pairs.csv").write_text(f"sample_id_a,sample_id_b,judgment,who,when,note\n{row}\n")
+    metrics = duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path / "out")
+    assert (metrics["n_judged_same"], metrics["n_judged_same_not_found"], metrics["n_groups"]) == (1, 1, 1)
+    [conflict] = read_csv(tmp_path / "out" / "conflicts.csv")
+    assert (conflict["sample_id_a"], conflict["kind"], conflict["score"]) == ("s01", "judged", "1.0")
+    assert read_table(tmp_path / "out" / "groups.parquet")["reason"].to_pylist() == ["judged", "judged"]

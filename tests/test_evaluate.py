@@ -9,6 +9,7 @@ from made_run import FOLDERS, MadeRun, small_run, write_predicted
 from stages import evaluate
 from stages.lib.artifacts import read_csv, read_json, write_json
 from stages.lib.errors import InputError
+from stages.lib.leaks import Leak, write_leaks
 from stages.lib.predictions import Predictions, read_predictions, write_predictions
 from stages.lib.truth import joined_groups
 
@@ -237,3 +238,36 @@ def test_a_summary_of_nothing_says_what_to_run(tmp_path):
 
     with pytest.raises(InputError, match="make repro"):
         summary(tmp_path)
+
+
+def test_where_nothing_leaks_the_evaluation_says_why(made, results, tmp_path):
+    found = results["duplicate_tax"]
+    assert "because the split was made so that none has" in found["meaning"]
+    assert all(record["n_leaked"] == 0 for record in found["predictions"].values())
+    run(made, tmp_path)
+    assert "because the split was made so that none has" in (tmp_path / "report.html").read_text()
+
+
+def test_i20_leaked_test_samples_are_taken_out_of_the_accuracy_and_the_report_shows_both(own, tmp_path):
+    test = [name for name, split in zip(own.sample_ids, own.split, strict=True) if split == "test"]
+    train = own.sample_ids[int(np.flatnonzero(own.split == "train")[0])]
+    val = own.sample_ids[int(np.flatnonzero(own.split == "val")[0])]
+    leaks = [Leak(name, "test", train, "train", "near", 0.1) for name in test[:5]]
+    leaks += [Leak(test[6], "test", val, "val", "near", 0.1), Leak(val, "val", train, "train", "group", None)]
+    write_leaks(own.root / "split" / "leaks.csv", leaks)
+    found = run(own, tmp_path)
+    record = found["duplicate_tax"]["predictions"]["linear"]
+    predictions = read_predictions(own.root / "baseline" / "predictions" / "linear.parquet")
+    label = dict(zip(own.sample_ids, own.labels, strict=True))
+    right = [
+        label[name] == probs.argmax()
+        for name, probs in zip(predictions.sample_ids, predictions.pred_probs, strict=True)
+        if name in test[5:]
+    ]
+    assert (record["n"], record["n_leaked"]) == (len(test), 5)
+    assert record["without_leaked"]["n"] == len(right)
+    assert record["without_leaked"]["top1_accuracy"] == pytest.approx(np.mean(right))
+    assert record["with_leaked"]["top1_accuracy"] == found["test"]["linear"]["top1_accuracy"]
+    page = (tmp_path / "report.html").read_text()
+    assert "5 of" in found["duplicate_tax"]["meaning"]
+    assert "accuracies with and without leaked test images" in page

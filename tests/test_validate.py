@@ -42,6 +42,7 @@ def write_inputs(root: Path, labels: Sequence[str | None], **parts: Any) -> dict
         "status": parts.get("status", ["keep"] * n),
         "reason": parts.get("reason", [""] * n),
         "source": [f"{sample_id}.png" for sample_id in ids],
+        "split_hint": parts.get("hint", [None] * n),
     }
     sides = {name: pa.array([8] * n, pa.int32()) for name in ("width", "height")}
     columns = {name: pa.array(values, pa.string()) for name, values in text.items()}
@@ -169,6 +170,23 @@ def test_i20_copies_agree_again_once_curation_has_settled_them() -> None:
     assert sample_columns(evidence(label=labels))["exact_copies"] == ["disagree"] * 3
     dropped = evidence(label=labels, status=["keep", "keep", "drop"], reason=["", "", "human"])
     assert sample_columns(dropped)["exact_copies"] == ["agree"] * 3
+
+
+def test_i20_one_picture_in_two_official_parts_is_told_and_an_unofficial_copy_is_no_leak() -> None:
+    labels = ["cat"] * 3
+    leaky = evidence(label=labels, split_hint=["train", "test", None])
+    assert sample_columns(leaky)["official_split"] == ["disagree", "disagree", "agree"]
+    assert sample_columns(evidence(label=labels))["official_split"] == ["agree"] * 3
+    settled = evidence(label=labels, split_hint=["train", "test", None], status=["drop", "keep", "keep"])
+    assert sample_columns(settled)["official_split"] == ["agree"] * 3
+
+
+def test_i20_an_exact_copy_across_official_parts_fails_its_expectation(tmp_path: Path) -> None:
+    pair = [("s0", "s1", 1.0, "exact", "cat", "cat")]
+    folders = write_inputs(tmp_path, ["cat", "cat", "dog", "dog"], pairs=pair, hint=["train", "test"] * 2)
+    run(BOUNDS, **folders, out=tmp_path / "out")
+    found = verdicts(tmp_path / "out")["no_exact_copy_leaks"]
+    assert (found["passed"], found["severity"], found["unexpected"]) == (False, "warning", ["s0", "s1"])
 
 
 def test_a_label_somebody_decided_on_is_no_longer_doubted() -> None:

@@ -1,23 +1,23 @@
-"""Where a sample belongs, test, val or train: a pure function of ids, groups, official split and salt.
+"""Where a sample belongs by itself, test, val or train: a pure function of its id or group, and the salt.
 
-What must stay together is a unit: a connected component of near-duplicate groups and user groups. A unit
-lies where its leader lies, and a leader is placed by a hash of itself alone (`u < test_fraction` is test,
-then val, then train). Labels and other samples play no part, so growth moves nothing but members of units
-that merge.
+A sample that the user put into a group draws by the group's name, any other by its own id: `u <
+test_fraction` is test, then val, then train. Neither labels nor other samples play a part, nor what the
+detectors find, so growth moves nothing here. What must not be parted is settled afterwards, by leaving
+samples out and never by changing sides (`lib/binding.py`).
 
-Why a hash and no exact stratification: a pure rule that never takes a sample out of test and never puts a
-training sample in must answer for x as it does for the data set {x}, so by x alone; then class shares are
-binomial. `stages/lib/shares.py` measures and bounds them.
+Why no rule that looks at the whole: let x be a train sample of data set A and a test sample of data set B.
+When both grow into A and B together, x either leaves test or moves from train to test. So a rule that keeps
+both promises and remembers nothing must place x by x alone; class shares are then binomial.
+`stages/lib/shares.py` measures and bounds them where it may.
 Source of hashing for stable splits: Google Rules of ML #33; Géron, Hands-On Machine Learning, ch. 2.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from stages.lib.components import components
 from stages.lib.errors import InputError
 
 TEST, VAL, TRAIN = 0, 1, 2
@@ -41,56 +41,41 @@ NO_HINT = -1
 
 @dataclass(frozen=True)
 class Placement:
-    """Places of N samples, as codes of PLACES.
+    """Where N samples lie by themselves, as codes of PLACES.
 
-    unit (N,) int64: index of the unit; u (N,) float64 in [0, 1): the unit's draw; alone (N,) int8: where the
-    sample would lie without company; place (N,) int8: where its unit lies; official (N,) bool: the place was
-    prescribed.
+    u (N,) float64 in [0, 1): the draw; rank (N,) uint64: who leads among copies, independent of u; place (N,)
+    int8; official (N,) bool: the place was prescribed; lent (N,) bool: official train samples that serve as
+    val, because the official split has none.
     """
 
-    unit: np.ndarray
     u: np.ndarray
-    alone: np.ndarray
+    rank: np.ndarray
     place: np.ndarray
     official: np.ndarray
+    lent: np.ndarray
 
 
 def place_samples(
     sample_ids: Sequence[str],
-    near_groups: Sequence[str | None],
     user_groups: Sequence[str | None],
     hints: Sequence[str | None],
     salt: int,
     fractions: tuple[float, float],
 ) -> Placement:
     """Place every sample; `fractions` are those of test and val. InputError on an unknown official split."""
-    unit = units_of(near_groups, user_groups)
-    order, draw = _draws(sample_ids, user_groups, salt)
+    rank, u = _draws(sample_ids, user_groups, salt)
     hint = official_codes(sample_ids, hints)
-    leader = _leaders(unit, order)
-    u = draw[leader[unit]]
-    place, official = _with_hints(_interval(u, fractions), unit, order, hint)
-    return Placement(unit, u, _interval(draw, fractions), place, official)
-
-
-def units_of(*groupings: Sequence[str | None]) -> np.ndarray:
-    """Return (N,) int64, the unit of each sample, numbered by first appearance; None joins nothing."""
-    pairs = (pair for grouping in groupings for pair in _to_first(grouping))
-    return components(len(groupings[0]), pairs)
-
-
-def _to_first(grouping: Sequence[str | None]) -> Iterator[tuple[int, int]]:
-    """Yield each group as a star: every member with the group's first."""
-    first: dict[str, int] = {}
-    for position, group in enumerate(grouping):
-        if group is not None:
-            yield first.setdefault(group, position), position
+    drawn = _interval(u, fractions)
+    official = hint != NO_HINT
+    lent = (hint == TRAIN) & (drawn == VAL) & (not (hint == VAL).any())
+    place = np.where(official & ~lent, hint, drawn).astype(np.int8)
+    return Placement(u, rank, place, official, lent)
 
 
 def _draws(
     sample_ids: Sequence[str], user_groups: Sequence[str | None], salt: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return rank (N,) uint64, which decides who leads a unit, and draw (N,) float64 in [0, 1).
+    """Return rank (N,) uint64, which decides who leads among copies, and draw (N,) float64 in [0, 1).
 
     A user group draws as one, by its own name, so that it stays where it is while members join.
     """
@@ -106,12 +91,6 @@ def _draws(
 
 def _digest(salt: int, key: str) -> bytes:
     return hashlib.blake2b(f"{salt} {key}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _leaders(unit: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return (U,) int64: the position of each unit's member of lowest rank."""
-    ranked = np.lexsort((order, unit))
-    return ranked[np.searchsorted(unit[ranked], np.arange(unit.max(initial=-1) + 1))]
 
 
 def _interval(u: np.ndarray, fractions: tuple[float, float]) -> np.ndarray:
@@ -134,33 +113,3 @@ def official_codes(sample_ids: Sequence[str], hints: Iterable[str | None]) -> np
             f"{', '.join(OFFICIAL_NAMES)}. Mend the column or leave it out of `ingest.split`:\n  {shown}"
         )
     return np.array([NO_HINT if word is None else OFFICIAL_NAMES[word] for word in words], np.int8)
-
-
-def _with_hints(
-    place: np.ndarray, unit: np.ndarray, order: np.ndarray, hint: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Let the official split overrule the draw: (place, official).
-
-    A unit's unhinted members follow its hinted member of lowest rank. An official split without a val part
-    gets one out of its train part, by the draw. A unit whose hints differ is a leak that the data set's
-    makers published: it is honoured, and `split` counts it (n_official_leaks).
-    """
-    hinted = hint != NO_HINT
-    if not hinted.any():
-        return place, hinted
-    given = np.where(hinted, hint, place).astype(np.int8)
-    if not (hint == VAL).any():
-        given = np.where(hinted & (hint == TRAIN) & (place == VAL), VAL, given).astype(np.int8)
-    ranked = np.where(hinted, order, np.iinfo(np.uint64).max)
-    leader = _leaders(unit, ranked)
-    follows = hinted[leader[unit]] & ~hinted
-    return np.where(follows, given[leader[unit]], given).astype(np.int8), hinted[leader[unit]]
-
-
-def straddling_units(unit: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Return the units (M,) int64 whose members lie in more than one place."""
-    size = int(unit.max(initial=-1)) + 1
-    low, high = np.full(size, len(PLACES), np.int8), np.full(size, -1, np.int8)
-    np.minimum.at(low, unit, place)
-    np.maximum.at(high, unit, place)
-    return np.flatnonzero(low < high)

@@ -44,6 +44,7 @@ def sample_columns(evidence: Evidence) -> Columns:
         "label_noise": _beliefs(samples, kept, evidence.scored),
         "exact_copies": _agreement(exact_clusters(evidence.pairs, len(label)), label, kept),
         "near_copies": _agreement(_near(evidence.conflicts), label, kept),
+        "official_split": _agreement(_hinted(evidence, len(label)), samples["split_hint"], kept),
     }
 
 
@@ -61,13 +62,19 @@ def _beliefs(samples: Columns, kept: Sequence[bool], scored: Mapping[str, bool])
 
 
 def _near(conflicts: Sequence[FoundPair]) -> list[list[int]]:
-    return [[pair.left, pair.right] for pair in conflicts if pair.kind == "near"]
+    return [[pair.left, pair.right] for pair in conflicts if pair.kind != "exact"]
+
+
+def _hinted(evidence: Evidence, n: int) -> list[list[int]]:
+    """Return the sets of exact copies, each without members that have no official place."""
+    hint = evidence.samples["split_hint"]
+    return [[row for row in cluster if hint[row]] for cluster in exact_clusters(evidence.pairs, n)]
 
 
 def _agreement(
     clusters: Iterable[Sequence[int]], label: Sequence[str | None], kept: Sequence[bool]
 ) -> list[str]:
-    """Say of each sample whether a kept copy of it has another label."""
+    """Say of each sample whether a kept copy of it has another label (or official place)."""
     word = ["agree"] * len(label)
     for cluster in clusters:
         members = [row for row in cluster if kept[row]]
@@ -103,7 +110,7 @@ def read_evidence(
     ingest: Path, duplicates: Path, label_noise: Path, curate: Path, class_balance: Path
 ) -> Evidence:
     """Read what the earlier stages wrote."""
-    columns = ["sample_id", "label", "status", "reason", "width", "height", "source"]
+    columns = ["sample_id", "label", "status", "reason", "width", "height", "source", "split_hint"]
     samples = read_table(curate / "samples.parquet", columns).to_pydict()
     scores = read_table(label_noise / "scores.parquet", ["sample_id", "is_label_issue"]).to_pydict()
     ids = samples["sample_id"]

@@ -71,9 +71,10 @@ def _conflicts(case: Case) -> Iterator[Proposal]:
             for row in labelled:
                 yield Proposal(row, "conflicts", action, None, evidence)
     for pair in case.findings.conflicts:
-        if pair.kind == "near" and pair.score >= case.policy.conflicts_min_score:
+        if pair.kind != "exact" and pair.score >= case.policy.conflicts_min_score:
             for row, other in ((pair.left, pair.right), (pair.right, pair.left)):
-                evidence = f"near copy {case.ids[other]} is labelled {labels[other]!r}; score {pair.score!r}"
+                label, score = labels[other], pair.score
+                evidence = f"{pair.kind} copy {case.ids[other]} is labelled {label!r}; score {score!r}"
                 yield Proposal(row, "conflicts", action, None, evidence)
 
 

@@ -4,18 +4,14 @@ Decisions are ordered by their rows: the row is the sequence number. `when` is k
 never compared, because clocks of several people differ in zone, run ahead, or are left out.
 """
 
-import csv
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.lib.artifacts import read_csv
-from stages.lib.errors import InputError
+from stages.lib.review_file import read_rows, refuse
 
 COLUMNS = ("sample_id", "decision", "label", "who", "when", "note")
 DECISIONS = ("keep", "drop", "relabel", "neutral")
-SHOWN = 50
-"""More faults than this are counted, not listed: a screenful is enough to see what went wrong."""
 
 
 @dataclass(frozen=True)
@@ -39,68 +35,18 @@ def read_decisions(review: Path, given: Mapping[str, str | None], classes: Colle
     InputError lists every faulty row.
     """
     path = review / "decisions.csv"
-    if not path.exists() and not path.is_symlink():
-        return []
-    decisions = [decision for decision in _read(path) if decision.decision or decision.label]
+    rows = [_decision(line, cell) for line, cell in read_rows(path, COLUMNS)]
+    decisions = [decision for decision in rows if decision.decision or decision.label]
     faults = [
         f"row {decision.row}: {fault}"
         for decision in decisions
         if (fault := _fault(decision, given, classes))
     ]
-    _refuse(path, faults)
+    refuse(path, faults)
     return decisions
 
 
-def _refuse(path: Path, faults: list[str]) -> None:
-    if faults:
-        more = [f"… and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
-        raise InputError(f"{path}: {len(faults)} fault(s):\n  " + "\n  ".join(faults[:SHOWN] + more))
-
-
-def _read(path: Path) -> list[Decision]:
-    if not path.is_file():
-        raise InputError(
-            f"{path} is a folder or a link to nothing: put the table itself there, as {path.name}"
-        )
-    try:
-        lines = _check_shape(path)
-        rows = read_csv(path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error}): save it as 'CSV UTF-8'") from error
-    return [_decision(line, row) for line, row in zip(lines, rows, strict=True)]
-
-
-def _check_shape(path: Path) -> list[int]:
-    """Return the line on which each row ends; InputError on missing columns and on rows of another length."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        header = next(reader, [])
-        rows = [(reader.line_num, row) for row in reader if row]
-    _check_header(path, header)
-    faults = [
-        f"row {line}: {len(row)} cells where the header has {len(header)}; quote cells that contain commas"
-        for line, row in rows
-        if len(row) != len(header)
-    ]
-    _refuse(path, faults)
-    return [line for line, _ in rows]
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    missing = [name for name in COLUMNS if name not in header]
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
-        if missing and len(header) == 1 and mark in header[0]:
-            raise InputError(f"{path}: its columns are separated by {name}: save it with commas, in UTF-8")
-    if missing:
-        raise InputError(f"{path}: column(s) missing: {', '.join(missing)}; expected {', '.join(COLUMNS)}")
-    twice = [name for name in COLUMNS if header.count(name) > 1]
-    if twice:
-        raise InputError(f"{path}: column(s) named twice: {', '.join(twice)}: keep one of each")
-
-
-def _decision(line: int, row: Mapping[str, str]) -> Decision:
-    # Spreadsheets put a byte order mark before the first column's name, and may quote it.
-    cell = {name.removeprefix("\ufeff").strip('"'): value for name, value in row.items()}
+def _decision(line: int, cell: Mapping[str, str]) -> Decision:
     return Decision(
         row=line,
         sample_id=cell["sample_id"],

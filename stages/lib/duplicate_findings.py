@@ -13,7 +13,7 @@ from stages.lib.errors import InputError
 
 @dataclass(frozen=True)
 class FoundPair:
-    """Two samples (positions in the manifest) that show the same thing; kind is `exact` or `near`."""
+    """Two samples (positions in the manifest) that show the same; kind is `exact`, `judged` or `near`."""
 
     left: int
     right: int

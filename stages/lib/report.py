@@ -17,6 +17,7 @@ from stages.lib import charts, metrics, report_words
 from stages.lib.intervals import accuracy_interval
 from stages.lib.pictures import Picture, pictures, png_uri
 from stages.lib.prior_findings import Curve, Findings, Folders, Suspect, read_findings
+from stages.lib.report_leaks import leak_part
 from stages.lib.truth import Entry, Truth
 
 QUESTIONS = (
@@ -87,6 +88,7 @@ def build_report(evaluation: Evaluation, folders: Folders) -> str:
     return render(
         verdict_part(evaluation, rows, counts, findings)
         | results_part(evaluation)
+        | leak_part(evaluation.results)
         | error_part(evaluation, rows, counts, findings, shown)
         | data_part(findings, shown)
         | training_part(findings)

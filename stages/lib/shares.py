@@ -1,17 +1,18 @@
-"""Hold every class to its share of every split, by moving the fewest units that lie nearest to the border.
+"""Give every class its share: a floor in test that growth can only lower, a guard between val and train.
 
-The hash of `stages/lib/assignment.py` gives each class binomial shares. This guard asks of each class, in
-each split, at least `min_per_class` samples and at least its fraction less `tolerance`; lower bounds on all
-three parts bound each from above too. `tolerance` 0 is exact stratification, whose borders move as data
-grows; 1 is the bare hash, which never moves anything. What is moved here is the only thing, besides merges,
-that growth moves.
+The hash of `stages/lib/assignment.py` gives each class binomial shares. Test may be corrected in one way only
+that never takes a train sample in: the `least` samples of lowest draw of a class are in test whatever their
+draw (`fill_test`). As the class grows others come before them, and they go; none ever comes in from train.
+Val and train may exchange: the guard asks of each at least `least` samples and its fraction less `tolerance`,
+and moves the fewest units that lie nearest to the border. `tolerance` 0 holds them exactly, with borders that
+move as data grows; 1 is the bare hash.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from stages.lib.assignment import PLACES, TEST
+from stages.lib.assignment import PLACES, TEST, TRAIN, VAL
 
 N_PLACES = len(PLACES)
 
@@ -20,15 +21,14 @@ N_PLACES = len(PLACES)
 class Supervised:
     """The M labelled samples that are to be shared out.
 
-    labels (M,) int64 class positions; unit (M,) int64; u (M,) float64: the unit's draw; fixed (M,) bool: may
-    not move at all; no_test (M,) bool: may not move into test, because a rule changed it.
+    labels (M,) int64 class positions; unit (M,) int64; u (M,) float64: the draw; fixed (M,) bool: may not
+    move at all.
     """
 
     labels: np.ndarray
     unit: np.ndarray
     u: np.ndarray
     fixed: np.ndarray
-    no_test: np.ndarray
 
 
 def class_counts(labels: np.ndarray, place: np.ndarray, n_classes: int) -> np.ndarray:
@@ -38,15 +38,18 @@ def class_counts(labels: np.ndarray, place: np.ndarray, n_classes: int) -> np.nd
 
 
 def lower_bounds(
-    n: np.ndarray, fractions: tuple[float, float, float], tolerance: float, least: int
+    counts: np.ndarray, fractions: tuple[float, float, float], tolerance: float, least: int
 ) -> np.ndarray:
-    """Return (K, 3) int64: how many samples each class must have in each split.
+    """Return (K, 3) int64: how many samples each class must have in val and train, given `counts` (K, 3).
 
-    A class with fewer than three times `least` samples can satisfy nobody and has bounds of 0: it is rare.
+    Test keeps what it has, so the bounds of the others shrink to what it leaves. A class with fewer than
+    three times `least` samples can satisfy nobody and has bounds of 0: it is rare.
     """
+    n = counts.sum(axis=1)
     # 1e-9 undoes the rounding of products such as 0.15 · 100 = 14.999….
     share = np.floor(np.maximum(np.array(fractions) - tolerance, 0) * n[:, None] + 1e-9).astype(np.int64)
     bounds = np.maximum(share, least)
+    bounds[:, TEST] = counts[:, TEST]
     for row in np.flatnonzero(bounds.sum(axis=1) > n):
         _shrink(bounds[row], int(n[row]), least)
     bounds[n < N_PLACES * least] = 0
@@ -54,9 +57,30 @@ def lower_bounds(
 
 
 def _shrink(bounds: np.ndarray, n: int, least: int) -> None:
-    """Lower the largest bound, in place, until the three fit into `n` or none is above `least`."""
-    while bounds.sum() > n and bounds.max() > least:
-        bounds[np.argmax(bounds)] -= 1
+    """Lower the larger bound of val and train, in place, until all fit into `n` or none is above `least`."""
+    others = bounds[[VAL, TRAIN]]
+    while bounds[TEST] + others.sum() > n and others.max() > least:
+        others[np.argmax(others)] -= 1
+    bounds[[VAL, TRAIN]] = others
+
+
+def fill_test(
+    labels: np.ndarray, place: np.ndarray, u: np.ndarray, free: np.ndarray, least: int
+) -> np.ndarray:
+    """Return places (M,) int8 where each class has `least` samples in test, as far as `free` ones suffice.
+
+    free (M,) bool: may be taken, that is: in no group, without an official place, untouched by rules. A group
+    cannot be taken: it may have been in train before it got its first sample of this class.
+    """
+    n_classes = int(labels.max(initial=-1)) + 1
+    there = np.bincount(labels[~free & (place == TEST)], minlength=n_classes)
+    wanted = np.maximum(least - there, 0)
+    rows = np.flatnonzero(free)
+    rows = rows[np.lexsort((u[rows], labels[rows]))]
+    position = np.arange(len(rows)) - np.searchsorted(labels[rows], labels[rows])
+    filled = place.copy()
+    filled[rows[position < wanted[labels[rows]]]] = TEST
+    return filled
 
 
 class _Index:
@@ -76,8 +100,9 @@ def hold_shares(
 ) -> np.ndarray:
     """Return new places (M,) int8 where units moved into the splits that fall short of `bounds` (K, 3).
 
-    Units move whole, nearest to the split's interval first, and only if no class falls under its bound where
-    they leave: every move shrinks the total shortage, so this ends. What cannot be had stays short.
+    Only between val and train. Units move whole, nearest to the split's interval first, and only if no class
+    falls under its bound where they leave: every move shrinks the total shortage, so this ends. What cannot
+    be had stays short.
     """
     place = place.copy()
     counts = class_counts(samples.labels, place, len(bounds))
@@ -88,7 +113,7 @@ def hold_shares(
             if counts[name, target] >= bounds[name, target]:
                 break
             members = by_unit.rows(unit)
-            if _may_move(samples, members, target):
+            if not samples.fixed[members].any():
                 _move(samples.labels[members], counts, bounds, place, members, target)
     return place
 
@@ -97,15 +122,10 @@ def _candidates(
     samples: Supervised, place: np.ndarray, rows: np.ndarray, target: int, edges: np.ndarray
 ) -> list[int]:
     """Return the units of `rows` that lie elsewhere, nearest to the target's interval first."""
-    rows = rows[place[rows] != target]
+    rows = rows[place[rows] == (VAL if target == TRAIN else TRAIN)]
     u = samples.u[rows]
     distance = np.maximum(np.maximum(edges[target] - u, u - edges[target + 1]), 0)
     return list(dict.fromkeys(samples.unit[rows[np.lexsort((u, distance))]].tolist()))
-
-
-def _may_move(samples: Supervised, members: np.ndarray, target: int) -> bool:
-    held = samples.fixed[members].any()
-    return not held and not (target == TEST and samples.no_test[members].any())
 
 
 def _move(

@@ -7,7 +7,8 @@ import numpy as np
 
 from stages.commands.salt import candidates
 from stages.lib.config import load_section
-from stages.split import Params, Samples
+from stages.lib.division import Samples
+from stages.split import Params
 
 PARAMS = load_section(Params, "split", Path(__file__).parent.parent.parent / "params.yaml")
 
