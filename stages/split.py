@@ -9,6 +9,7 @@ it is listed in moves.csv with the reason.
 Cost: linear; 12 CPU s for a million rows in 10,000 classes.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,13 @@ def share_rows(division: Division, labels: Sequence[str | None]) -> list[tuple[s
     return [(name, part, count.get((name, part), 0)) for name in division.classes for part in PLACES[::-1]]
 
 
+def rare_rows(division: Division, labels: Sequence[str | None]) -> list[tuple[str, int, int, int, int]]:
+    """Return rows (class, train, val, test, sitting out) of the classes too small to be measured."""
+    count = Counter(zip(labels, division.names, strict=True))
+    parts = (*PLACES[::-1], "")
+    return [(name, *(count[name, part] for part in parts)) for name in division.rare]
+
+
 def summary(samples: Samples, placement: Placement, division: Division, params: Params) -> dict[str, Any]:
     """Return the stage's metrics; AssertionError if a unit straddles without an official split's order."""
     inside = np.isin(division.names, PLACES)
@@ -304,6 +312,7 @@ def run(params: Params, *, curate: Path, duplicates: Path, validate: Path, out: 
     )
     write_json(out / "classes.json", list(division.classes))
     write_csv(out / "shares.csv", ["class", "split", "n"], share_rows(division, samples.labels))
+    write_csv(out / "rare.csv", ["class", "train", "val", "test", "out"], rare_rows(division, samples.labels))
     write_csv(
         out / "moves.csv",
         ["sample_id", "unit", "alone", "split", "why"],
