@@ -1,4 +1,4 @@
-"""A messy table of real photographs, from CSV to the report: the sample of clothes that lies beside us. Slow."""
+"""A messy table of real photographs, from CSV to the report: the sample of clothes. Slow."""
 
 import shutil
 from collections import Counter, defaultdict

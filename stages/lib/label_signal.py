@@ -18,6 +18,9 @@ import numpy as np
 SHUFFLES = 999
 """Random deals of the labels: with them a chance of 0.002 is the second largest of 1,000."""
 
+LEAST_BOUND = 2.0
+"""Standard errors that no signal stays below: predictions that are all alike tie with every deal."""
+
 LEAST_SPREAD = 1e-6
 """Probabilities that differ by less are equal: rounding must not become a signal."""
 
@@ -45,9 +48,8 @@ def label_signal(pred_probs: np.ndarray, labels: np.ndarray, chance: float, seed
     rng = np.random.default_rng(seed)
     dealt = [largest_gain(gains, rng.permutation(labels), error) for _ in range(SHUFFLES)]
     allowed = int(chance * (SHUFFLES + 1))
-    return Signal(
-        largest_gain(gains, labels, error), float(np.sort(dealt)[-allowed]), allowed / (SHUFFLES + 1)
-    )
+    bound = max(float(np.sort(dealt)[-allowed]), LEAST_BOUND)
+    return Signal(largest_gain(gains, labels, error), bound, allowed / (SHUFFLES + 1))
 
 
 def largest_gain(gains: np.ndarray, labels: np.ndarray, error: np.ndarray) -> float:

@@ -52,6 +52,8 @@ def test_a_blind_prediction_has_no_signal_even_through_rounding() -> None:
     probs = np.full((2, 40, 3), 1 / 3) + rng.normal(size=(2, 40, 3)) * 1e-8
     found = label_signal(probs, rng.integers(0, 3, 40), CHANCE, 0)
     assert abs(found.z) < 0.1
+    alike = label_signal(np.full((2, 40, 3), 1 / 3), rng.integers(0, 3, 40), CHANCE, 0)
+    assert alike.z == 0 < alike.chance_bound
 
 
 def test_other_class_shares_and_too_much_confidence_do_not_hide_what_is_known() -> None:
