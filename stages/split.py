@@ -11,6 +11,7 @@ samples that resemble others elsewhere, which only an official split can bring a
 Cost: linear; 12 CPU s for a million rows in 10,000 classes.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,13 @@ def share_rows(division: Division, labels: Sequence[str | None]) -> list[tuple[s
         if name in PLACES:
             count[str(label), str(name)] = count.get((str(label), str(name)), 0) + 1
     return [(name, part, count.get((name, part), 0)) for name in division.classes for part in PLACES[::-1]]
+
+
+def rare_rows(division: Division, labels: Sequence[str | None]) -> list[tuple[str, int, int, int, int]]:
+    """Return rows (class, train, val, test, sitting out) of the classes too small to be measured."""
+    count = Counter(zip(labels, division.names, strict=True))
+    parts = (*PLACES[::-1], "")
+    return [(name, *(count[name, part] for part in parts)) for name in division.rare]
 
 
 def summary(
@@ -182,6 +190,7 @@ def run(params: Params, *, curate: Path, duplicates: Path, validate: Path, out: 
     )
     write_json(out / "classes.json", list(division.classes))
     write_csv(out / "shares.csv", ["class", "split", "n"], share_rows(division, samples.labels))
+    write_csv(out / "rare.csv", ["class", "train", "val", "test", "out"], rare_rows(division, samples.labels))
     write_csv(
         out / "moves.csv",
         ["sample_id", "alone", "split", "why", "leader"],

@@ -154,6 +154,8 @@ def _curation(run: MadeRun, word: str) -> None:
     write_csv(run.root / "split" / "splits.csv", ("sample_id", "split"), zip(ids, run.split, strict=True))
     write_leaks(run.root / "split" / "leaks.csv", [])
     write_json(run.root / "split" / "classes.json", list(run.classes))
+    header = ("class", "train", "val", "test", "out")
+    write_csv(run.root / "split" / "rare.csv", header, [("<b>seldom</b>", 2, 0, 0, 1)])
 
 
 def _predictions(run: MadeRun, rng: np.random.Generator) -> None:

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from stages import preflight
-from stages.lib import health
 from stages.lib.artifacts import read_json
 from stages.lib.batch_picture import COLUMNS, TILE
+from stages.lib.checks import Check, at_most
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from tests.prepared_data import bars_dataset, write_prepared
@@ -93,25 +93,37 @@ def test_large_sets_are_sampled_and_test_is_never_among_them(monkeypatch: pytest
     assert set(sample.part("train")) <= set(dataset.part("train"))
 
 
-def test_without_val_the_train_images_are_looked_at() -> None:
+def test_where_val_is_small_a_third_of_train_at_most_is_lent_and_never_learned_from() -> None:
+    dataset = bars_dataset(150)
+    subject = preflight.subject_of(dataset, even_plan(3), PARAMS, view())
+    n_train, n_val = len(dataset.part("train")), len(dataset.part("val"))
+    assert len(subject.held.labels) == n_val + n_train // 3
+    assert len(subject.learned) == n_train - n_train // 3
+    learned, lent = preflight.lend(n_train, n_val, PARAMS.seed)
+    assert sorted([*learned, *lent]) == list(range(n_train))
+    held = dataset.pixels[dataset.part("train")[lent]]
+    np.testing.assert_array_equal(subject.held.images[n_val:].permute(0, 2, 3, 1).numpy(), held)
+    assert len(preflight.lend(1000, preflight.LEAST_HELD, 0)[1]) == 0
+
+
+def test_without_val_the_check_looks_at_what_train_lends() -> None:
     dataset = bars_dataset(60)
     alone = replace(dataset, split=np.where(dataset.split == "train", "train", ""))
     subject = preflight.subject_of(alone, even_plan(3), PARAMS, view())
-    assert subject.task.val is not None
-    assert len(subject.task.val.labels) == len(dataset.part("train"))
+    assert len(subject.held.labels) == len(dataset.part("train")) // 3
 
 
-def test_what_needs_more_steps_gets_them_and_what_never_passes_stops_at_the_last_doubling() -> None:
+def test_what_needs_more_steps_goes_on_and_what_never_passes_stops_at_the_last_doubling() -> None:
     tried: list[int] = []
 
-    def attempt(steps: int) -> list[health.Check]:
+    def attempt(steps: int) -> list[Check]:
         tried.append(steps)
-        return [health.at_most("x", 100 / steps, 0.3, "because")]
+        return [at_most("x", 100 / sum(tried), 0.3, "because")]
 
     (check,) = preflight.patiently(attempt, 100, 4)
     assert check.passed
-    assert tried == [100, 200, 400]
+    assert tried == [100, 100, 200]
     tried.clear()
     (check,) = preflight.patiently(attempt, 10, 2)
     assert not check.passed
-    assert tried == [10, 20, 40]
+    assert tried == [10, 10, 20]

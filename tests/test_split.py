@@ -110,7 +110,7 @@ def test_the_same_bytes_on_every_run_and_for_every_order_of_rows(tmp_path: Path)
     near = [f"n{k // 3}" for k in range(300)]
     split(tmp_path / "one", labels, ids=ids, near=near)
     split(tmp_path / "again", labels, ids=ids, near=near)
-    for name in ("splits.csv", "classes.json", "shares.csv", "moves.csv", "leaks.csv"):
+    for name in ("splits.csv", "classes.json", "shares.csv", "rare.csv", "moves.csv", "leaks.csv"):
         assert (tmp_path / "one/split" / name).read_bytes() == (tmp_path / "again/split" / name).read_bytes()
     turned = split(tmp_path / "turned", labels[::-1], ids=ids[::-1], near=near[::-1])["places"]
     place = {row["sample_id"]: row["split"] for row in read_csv(tmp_path / "one" / "split" / "splits.csv")}
@@ -137,6 +137,9 @@ def test_l6_rare_classes_are_handled_as_asked_and_said(
     found = split(tmp_path, labels, params(rare_classes=policy))
     assert read_json(tmp_path / "split" / "classes.json") == classes
     assert found["places"][100:] == (["train"] * 2 if policy == "train_only" else [None] * 2)
+    (told,) = read_csv(tmp_path / "split" / "rare.csv")
+    placed = {"train": "2", "out": "0"} if policy == "train_only" else {"train": "0", "out": "2"}
+    assert told == {"class": "owl", "val": "0", "test": "0"} | placed
     assert found["rare_classes"] == 1
 
 

@@ -7,7 +7,7 @@ another.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,26 +15,10 @@ from torch import nn
 from torch.nn import functional
 
 from stages.lib.augment import Augmentation, augment
+from stages.lib.checks import Check, at_most
 from stages.lib.counters import generator
 from stages.lib.loop import LoopState, Phase, Recipe, TrainingSet, fit
 from stages.lib.tasks import Task, forward
-
-
-@dataclass(frozen=True)
-class Check:
-    """One measured fact: `value` against `bound` (text, e.g. `<= 0.05`); `why` says what a fault means."""
-
-    name: str
-    value: float
-    bound: str
-    passed: bool
-    why: str
-
-
-def at_most(name: str, value: float, bound: float, why: str) -> Check:
-    """Judge a value that must not exceed its bound; one that is not finite fails."""
-    shown = float(value) if np.isfinite(value) else float(np.finfo(np.float64).max)
-    return Check(name, shown, f"<= {bound:g}", bool(np.isfinite(value) and value <= bound), why)
 
 
 def labels_fit(labels: np.ndarray, n_pixels: int, n_classes: int) -> Check:
@@ -140,40 +124,40 @@ def repeatable_inference(network: nn.Module, images: torch.Tensor) -> Check:
     return at_most("repeatable_inference", float((first - second).abs().max()), 0, why)
 
 
-def overfit_one_batch(
-    network: nn.Module, task: Task, data: TrainingSet, labels: torch.Tensor, steps: int, learning_rate: float
-) -> Check:
-    """Train on one batch until it is known by heart, and measure the cross-entropy of its true labels.
+class Memory:
+    """Training on one batch until it is known by heart."""
 
-    `labels` come straight from the data set, not from the task: labels that reach the task in another order
-    are learned by heart too, and only this comparison tells.
-    """
-    recipe = _plain_recipe(steps, len(data.images), learning_rate)
-    state = fit(LoopState.start(copy.deepcopy(network), recipe), task, data, recipe, label="one batch")
-    logits = forward(state.network, data.images, data.normalisation)
-    loss = float(functional.cross_entropy(logits, labels))
-    why = f"{steps} steps must suffice to know {len(labels)} images by heart: see labels, loss, capacity"
-    return at_most("overfit_one_batch", loss, 0.05, why)
+    def __init__(self, network: nn.Module, task: Task, data: TrainingSet, learning_rate: float) -> None:
+        self._task, self._data = task, replace(data, sampling=None)
+        self._recipe = _plain_recipe(len(data.images), learning_rate)
+        self._state = LoopState.start(copy.deepcopy(network), self._recipe)
+
+    def go_on(self, steps: int) -> "Memory":
+        """Take so many more steps, each on the whole batch."""
+        phases = (*self._recipe.phases, Phase("memory", steps, body_rate=1.0))
+        self._recipe = replace(self._recipe, phases=phases)
+        fit(self._state, self._task, self._data, self._recipe, label="one batch")
+        return self
+
+    def check(self, labels: torch.Tensor) -> Check:
+        """Measure the cross-entropy of the batch's true labels (B,).
+
+        They come straight from the data set, not from the task: labels that reach the task in another order
+        are learned by heart too, and only this comparison tells.
+        """
+        logits = forward(self._state.network, self._data.images, self._data.normalisation)
+        loss = float(functional.cross_entropy(logits, labels))
+        steps = self._recipe.epochs
+        why = f"{steps} steps must suffice to know {len(labels)} images by heart: see labels, loss, capacity"
+        return at_most("overfit_one_batch", loss, 0.05, why)
 
 
-def _plain_recipe(epochs: int, batch_size: int, learning_rate: float) -> Recipe:
+def _plain_recipe(batch_size: int, learning_rate: float) -> Recipe:
     """Return a recipe without anything that resists memory: no augmentation, decay or averaging."""
-    phase = Phase("check", epochs, body_rate=1.0)
-    return Recipe((phase,), batch_size, learning_rate, 0.0, 0.1, 0.0, None, seed=0)
+    return Recipe((), batch_size, learning_rate, 0.0, 0.1, 0.0, None, seed=0)
 
 
 def loss_falls(train_losses: Sequence[float]) -> Check:
     """Compare the last epoch's training loss with the first's in a short run."""
     why = "a few passes must lower the training loss: the learning rate, the optimiser or the data are wrong"
     return at_most("loss_falls", train_losses[-1] / train_losses[0], 0.95, why)
-
-
-def sees_its_input(val_loss: float, val_loss_of_zeros: float) -> Check:
-    """Compare the least val loss of a short run's epochs with that of the same run on black images.
-
-    The least, because a small set is learned by heart soon after it is understood.
-    """
-    why = (
-        "a network that sees must do better on new images than one that is fed zeros: images and labels match"
-    )
-    return at_most("sees_its_input", val_loss / val_loss_of_zeros, 0.95, why)

@@ -54,6 +54,7 @@ class Findings:
     plan: dict[str, Any]
     class_counts: dict[str, dict[str, int]]
     split_counts: dict[str, int]
+    rare: list[Row]
     n_review_queue: int
     verdict: dict[str, Any]
     preflight: dict[str, Any]
@@ -105,6 +106,7 @@ def read_findings(folders: Folders) -> Findings:
         plan=read_json(folders.class_balance / "plan.json"),
         class_counts=count_classes(labels, place, read_json(folders.split / "classes.json")),
         split_counts=dict(sorted(Counter(place.values()).items())),
+        rare=read_csv(folders.split / "rare.csv"),
         n_review_queue=len(read_csv(folders.predict / "review_queue.csv")),
         verdict=read_json(folders.validate / "verdict.json"),
         preflight=read_json(folders.preflight / "checks.json"),
