@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from stages.lib.augment_params import AugmentationParams
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.history import last_figures, report_to, write_history
-from stages.lib.training_params import AugmentationParams, Epochs, Seed, Seeds, SteppingParams, Widths
+from stages.lib.training_params import Epochs, Seed, Seeds, SteppingParams, Widths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

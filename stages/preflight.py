@@ -1,12 +1,12 @@
 """Preflight: check that the network can learn from this data before an hour is spent on it.
 
 Every check is measured, held against a stated bound and recorded (lib/health.py says what each one finds);
-one that fails stops the chain. The picture shows a batch as it enters the network: augmented, normalised, and
-brought back to pixels, with its labels.
+one that fails stops the chain. batch.png shows a batch as it enters the network: augmented, normalised, and
+brought back to pixels, with its labels; augmented.png some of its samples as they are and in seven views.
 
-Reads ingest, curate, split and class_balance; writes checks.json and batch.png. Source: Karpathy, A Recipe
-for Training Neural Networks (2019). On at most 2,048 train and 1,024 val images, whatever the data set's
-size.
+Reads ingest, curate, split and class_balance; writes checks.json and both pictures. Source: Karpathy, A
+Recipe for Training Neural Networks (2019). On at most 2,048 train and 1,024 val images, whatever the data
+set's size.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from stages.lib.artifacts import write_json
+from stages.lib.augment_params import AugmentationParams
 from stages.lib.batch_picture import draw_batch
 from stages.lib.class_plan import ClassPlan, read_plan
 from stages.lib.cli import stage_main
@@ -26,7 +27,7 @@ from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
 from stages.lib.normalise import fit_normalisation
 from stages.lib.progress import say
-from stages.lib.training_params import AugmentationParams, Seed, SteppingParams, Widths
+from stages.lib.training_params import Seed, SteppingParams, Widths
 
 if TYPE_CHECKING:
     import torch
@@ -278,6 +279,8 @@ def run(
     train: TrainView,
 ) -> dict[str, Any]:
     """Run every check; write nothing when one failed."""
+    from stages.lib.augmented_picture import augmented_views
+
     dataset = sample_of(load_dataset(ingest, curate, split), params.seed)
     plan = read_plan(class_balance, dataset.classes)
     subject = subject_of(dataset, plan, params, train)
@@ -287,6 +290,7 @@ def run(
     require_all(checks)
     captions = [dataset.classes[label] for label in subject.true_labels[subject.batch].tolist()]
     draw_batch(out / "batch.png", batch_as_seen(subject), captions)
+    draw_batch(out / "augmented.png", *augmented_views(subject.data, subject.recipe, subject.batch, captions))
     write_json(out / "checks.json", {"passed": True, "checks": [asdict(check) for check in checks]})
     return {
         "n_checks": len(checks),

@@ -7,18 +7,20 @@ images, never test. The normalisation comes from the train split alone and trave
 Reads ingest, curate and split; writes encoder.safetensors and history.csv.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from stages.lib.artifacts import read_json
+from stages.lib.augment_params import AugmentationParams
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
 from stages.lib.history import last_figures, report_to, write_history
 from stages.lib.normalise import fit_normalisation
-from stages.lib.training_params import AugmentationParams, Epochs, Seed, SteppingParams, Widths
+from stages.lib.training_params import Epochs, Seed, SteppingParams, Widths
 
 if TYPE_CHECKING:
     from stages.lib.checkpoint import CheckpointStore
@@ -46,11 +48,11 @@ class TrainView(AugmentationParams):
 
 
 def recipe_of(params: Params, train: TrainView) -> "Recipe":
-    """Return one phase over the whole network."""
+    """Return one phase over the whole network; images are not mixed, as there are no targets to mix."""
     from stages.lib.loop import Phase
 
     phase = Phase("reconstruct", params.epochs, body_rate=1.0)
-    return params.recipe((phase,), train.augmentation(), params.seed)
+    return params.recipe((phase,), replace(train.augmentation(), mix_share=0.0), params.seed)
 
 
 def fit_autoencoder(

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from stages.lib.augment_params import AugmentationParams
 from stages.lib.class_plan import ClassPlan, read_plan
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.history import last_figures, report_to, write_history
-from stages.lib.training_params import AugmentationParams, Epochs, Seeds, SteppingParams, Widths
+from stages.lib.training_params import Epochs, Seeds, SteppingParams, Widths
 
 if TYPE_CHECKING:
     import torch

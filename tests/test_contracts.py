@@ -131,7 +131,7 @@ def test_what_a_stage_reads_is_written_by_another() -> None:
 def test_every_key_of_params_has_a_comment() -> None:
     lines = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()
     for before, line in pairwise(lines):
-        if re.match(r"  [a-z_]+:", line):
+        if re.match(r"  (  )?[a-z_]+:", line):
             assert before.lstrip().startswith("#") or "#" in line, f"no comment on: {line.strip()}"
 
 

@@ -41,14 +41,15 @@ def test_healthy_data_pass_every_check_and_leave_a_picture(tmp_path: Path) -> No
     assert written["passed"]
     assert all(check["passed"] and check["why"] for check in written["checks"])
     assert metrics["n_checks"] == metrics["n_passed"] == len(written["checks"]) == 12
-    with Image.open(tmp_path / "out/batch.png") as picture:
-        assert picture.size[0] == COLUMNS * TILE
+    for name in ("batch.png", "augmented.png"):
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.size[0] == COLUMNS * TILE
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(tmp_path / name, bars_dataset(60))
-    for file in ("checks.json", "batch.png"):
+    for file in ("checks.json", "batch.png", "augmented.png"):
         assert (tmp_path / "one/out" / file).read_bytes() == (tmp_path / "two/out" / file).read_bytes()
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from stages import distill, predict, pretrain, train
+from stages.lib.augment_params import AugmentSection
 from stages.lib.class_plan import ClassPlan
 from stages.lib.cli import Context
+from stages.lib.config import load_section
 from stages.lib.dataset import Dataset
 from stages.lib.journal import Journal
 
@@ -18,13 +20,17 @@ STEPPING: dict[str, Any] = {
     "warmup_fraction": 0.2,
     "ema_decay": 0.9,
 }
-AUGMENTATION: dict[str, Any] = {
-    "rotation_degrees": 3.0,
-    "shift": 0.05,
-    "zoom": 0.05,
+UNCHANGED: dict[str, Any] = load_section(train.Params, "train").augment.model_dump() | {
+    "rotation_degrees": 0.0,
+    "shift": 0.0,
+    "zoom": 0.0,
+    "aspect": 0.0,
     "shear": 0.0,
-    "flip": False,
-    "padding": "border",
+}
+AUGMENTATION: dict[str, Any] = {
+    "augment": AugmentSection(
+        **UNCHANGED | {"rotation_degrees": 3.0, "shift": 0.05, "zoom": 0.05, "padding": "border"}
+    )
 }
 WIDTHS = (8, 16)
 

@@ -1,34 +1,114 @@
 """Random views of a batch, made on the device it lives on: every image gets its own small change.
 
-Batch-first functions with a generator, after the manner of KellerJordan/cifar10-airbench; one affine
-resampling instead of a chain of them, so that an image is blurred once.
+Batch-first functions with a generator, after the manner of KellerJordan/cifar10-airbench, one module a
+subject: geometry, policy, colour, degrade, erase, and mix, which changes targets too. An image is seen
+through all of them in that order. bench/README.md states what each costs.
 """
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Literal
 
 import torch
-from torch.nn import functional
 
-Padding = Literal["zeros", "border", "reflection"]
+from stages.lib import augment_geometry as geometry
+from stages.lib.augment_colour import coloured
+from stages.lib.augment_degrade import blurred, compressed, downscaled
+from stages.lib.augment_erase import BOX_DRAWS, cutout_mask, erasing_mask, hidden
+from stages.lib.augment_geometry import Maps, Padding
+from stages.lib.augment_mix import Mixing
+from stages.lib.augment_policy import DRAWS, MOST_OPERATIONS, Policy, by_policy
+
+Fill = Literal["mean", "noise"]
+Chosen = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+MAP_DRAWS = 7
+SIZES = {
+    "crop": 2 * geometry.TRIES + 2,
+    "move": 2,
+    "policy": DRAWS * MOST_OPERATIONS,
+    "colour": 4,
+    "downscale": 2,
+    "blur": 2,
+    "jpeg": 2,
+    "erase": 1 + BOX_DRAWS,
+    "cutout": 2,
+}
+"""Uniform numbers an image that each kind takes. All are drawn where one is used, in one call, so that
+switching a kind off leaves the draws of the others as they were."""
+
+PLACES = {
+    name: slice(start, end)
+    for name, (start, end) in zip(SIZES, pairwise(accumulate(SIZES.values(), initial=0)), strict=True)
+}
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The largest change of each kind; a change is drawn uniformly between minus and plus it. 0 is none.
+    """How far images are changed; params.yaml (train.augment) says what each is for. 0 is none.
 
-    rotation_degrees; shift, as a share of the side; zoom, as a share of the size (also a quarter of it as a
-    change of aspect); shear, as a share of the height; flip: mirror half of the images left to right;
-    padding: what comes in from outside the image.
+    A largest change is drawn uniformly between minus and plus it: rotation_degrees; shift, a share of the
+    side; zoom and aspect, logarithms of factors of size and of width over height; shear, a share of the
+    height; brightness, contrast, saturation, shares; hue, turns of the circle; crop_pixels, whole pixels.
+    A share is the probability of an image to be changed: downscale, blur, jpeg, erase, mix.
     """
 
-    rotation_degrees: float
-    shift: float
-    zoom: float
-    shear: float
-    flip: bool
-    padding: Padding
+    rotation_degrees: float = 0.0
+    shift: float = 0.0
+    zoom: float = 0.0
+    shear: float = 0.0
+    flip: bool = False
+    padding: Padding = "zeros"
+    aspect: float = 0.0
+    crop_pixels: int = 0
+    crop_min_area: float = 1.0
+    policy: Policy = "none"
+    policy_operations: int = 1
+    policy_magnitude: int = 0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    downscale_share: float = 0.0
+    downscale_min: float = 1.0
+    blur_share: float = 0.0
+    blur_sigma: float = 0.0
+    jpeg_share: float = 0.0
+    jpeg_quality: int = 100
+    erase_share: float = 0.0
+    erase_area: tuple[float, float] = (0.0, 0.0)
+    cutout: float = 0.0
+    erase_fill: Fill = "mean"
+    mix_share: float = 0.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+    paste: bool = False
+
+    @property
+    def maps(self) -> Maps:
+        """The affine part."""
+        return Maps(self.rotation_degrees, self.shift, self.zoom, self.aspect, self.shear, self.flip)
+
+    @property
+    def mixing(self) -> Mixing:
+        """What changes the targets as well; the loop does it after everything else."""
+        return Mixing(self.mix_share, self.mixup_alpha, self.cutmix_alpha, self.paste)
+
+    @property
+    def colours(self) -> tuple[float, ...]:
+        """The four changes of colour."""
+        return self.brightness, self.contrast, self.saturation, self.hue
+
+    @property
+    def only_maps(self) -> bool:
+        """Whether everything but the affine part is off."""
+        shares = self.downscale_share, self.blur_share, self.jpeg_share, self.erase_share, self.cutout
+        return (
+            not any((*self.colours, *shares, self.crop_pixels))
+            and self.policy == "none"
+            and self.crop_min_area == 1
+        )
 
 
 def augment(
@@ -39,29 +119,107 @@ def augment(
 ) -> torch.Tensor:
     """Return a changed copy of images (B, C, H, W) float in 0 … 1; labels are not touched.
 
-    strength (B,) multiplies each image's magnitudes.
+    strength (B,) >= 0 scales each image's bounds, and its probability where a change has one (up to 1): 0
+    leaves the image, 1 or None is as `how` says, 2 twice as far.
     """
-    matrices = affine_matrices(len(images), how, randomness, strength)
-    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, "bilinear", how.padding, align_corners=False)
+    n, device = len(images), images.device
+    maps = torch.rand((MAP_DRAWS, n), generator=randomness, device=device)
+    if how.only_maps:
+        return _mapped(images, how, maps, None, strength)
+    drawn = torch.rand((sum(SIZES.values()), n), generator=randomness, device=device)
+    draws = {name: drawn[place] for name, place in PLACES.items()}
+    full = torch.ones_like(drawn[0]) if strength is None else strength
+    images = _moved(_mapped(images, how, maps, draws["crop"], strength), how, draws["move"], full)
+    if how.policy != "none":
+        amount = how.policy_operations, how.policy_magnitude
+        images = by_policy(images, how.policy, amount, draws["policy"], full, how.padding)
+    images = _degraded(_recoloured(images, how, draws["colour"], full), how, draws, full)
+    return _with_holes(images, how, draws, full, randomness)
 
 
-def affine_matrices(
-    n: int, how: Augmentation, randomness: torch.Generator, strength: torch.Tensor | None = None
+def _mapped(
+    images: torch.Tensor,
+    how: Augmentation,
+    draw: torch.Tensor,
+    crop: torch.Tensor | None,
+    strength: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Return n maps (n, 2, 3) from output to input coordinates, where the image spans -1 … 1.
+    if how.maps.resamples or how.crop_min_area < 1:
+        matrices = geometry.affine_matrices(draw, how.maps, strength)
+        if crop is not None and how.crop_min_area < 1:
+            matrices = geometry.cropped(matrices, crop, how.crop_min_area, strength)
+        return geometry.resampled(images, matrices, how.padding)
+    mirrored = geometry.mirrored(draw[-1], how.maps, strength)
+    return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
-    Every map draws its six numbers whether or not they are used, so that switching one kind off
-    leaves the draws of the others as they were. strength (n,) widens what is drawn from; mirroring has none.
-    """
-    draw = torch.rand((7, n), generator=randomness, device=randomness.device) * 2 - 1
-    if strength is not None:
-        draw = draw * strength
-    angle = draw[0] * math.radians(how.rotation_degrees)
-    scale, aspect = torch.exp(draw[1] * how.zoom), torch.exp(draw[2] * how.zoom / 2)
-    shift_x, shift_y = draw[3] * 2 * how.shift, draw[4] * 2 * how.shift
-    mirror = torch.where((draw[6] < 0) & torch.tensor(how.flip, device=draw.device), -1.0, 1.0)
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    top = torch.stack([cos * aspect * mirror, draw[5] * how.shear - sin, shift_x], 1)
-    bottom = torch.stack([sin * mirror, cos / aspect, shift_y], 1)
-    return torch.stack([top, bottom], 1)
+
+def _moved(
+    images: torch.Tensor, how: Augmentation, draw: torch.Tensor, strength: torch.Tensor
+) -> torch.Tensor:
+    if not how.crop_pixels:
+        return images
+    # Every whole number from -pixels to +pixels equally often.
+    reach = (how.crop_pixels * strength).round()
+    right, down = (torch.floor(draw * (2 * reach + 1)) - reach).long()
+    return geometry.moved(images, right, down, how.padding)
+
+
+def _recoloured(
+    images: torch.Tensor, how: Augmentation, draw: torch.Tensor, strength: torch.Tensor
+) -> torch.Tensor:
+    if not any(how.colours):
+        return images
+    change = (draw * 2 - 1) * draw.new_tensor(how.colours)[:, None] * strength
+    brightness, contrast, saturation = (1 + change[:3]).clamp(min=0)
+    return coloured(images, brightness, contrast, saturation, change[3])
+
+
+def _degraded(
+    images: torch.Tensor, how: Augmentation, draws: dict[str, torch.Tensor], strength: torch.Tensor
+) -> torch.Tensor:
+    """Lose pixels, sharpness, and detail to JPEG, in the order in which cameras and websites do it."""
+
+    def maybe(images: torch.Tensor, kind: str, share: float, change: Chosen) -> torch.Tensor:
+        if not share:
+            return images
+        chance, amount = draws[kind]
+        which = (chance < share * strength).nonzero()[:, 0]
+        if not len(which):
+            return images
+        return images.index_copy(0, which, change(images[which], amount[which]))
+
+    images = maybe(
+        images,
+        "downscale",
+        how.downscale_share,
+        lambda some, draw: downscaled(some, how.downscale_min + draw * (1 - how.downscale_min)),
+    )
+    images = maybe(images, "blur", how.blur_share, lambda some, draw: blurred(some, draw * how.blur_sigma))
+    return maybe(
+        images,
+        "jpeg",
+        how.jpeg_share,
+        lambda some, draw: compressed(some, how.jpeg_quality + draw * (100 - how.jpeg_quality)),
+    )
+
+
+def _with_holes(
+    images: torch.Tensor,
+    how: Augmentation,
+    draws: dict[str, torch.Tensor],
+    strength: torch.Tensor,
+    randomness: torch.Generator,
+) -> torch.Tensor:
+    if not (how.erase_share or how.cutout):
+        return images
+    mask = torch.zeros_like(images[:, :1], dtype=torch.bool)
+    if how.erase_share:
+        chosen = draws["erase"][0] < how.erase_share * strength
+        erased = erasing_mask(draws["erase"][1:], how.erase_area, images.shape)
+        mask = mask | (erased & chosen[:, None, None, None])
+    if how.cutout:
+        mask = mask | cutout_mask(draws["cutout"], how.cutout, strength, images.shape)
+    noise = None
+    if how.erase_fill == "noise":
+        noise = torch.rand(images.shape, generator=randomness, device=images.device)
+    return hidden(images, mask, noise)

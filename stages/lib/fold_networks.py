@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from stages.lib.augment import Augmentation
+from stages.lib.augment_mix import Mix
 from stages.lib.counters import generator
 from stages.lib.device import torch_device
 from stages.lib.loop import LoopState, Phase, Recipe, TrainingSet, fit
@@ -45,13 +46,18 @@ class SoftTargets:
     targets: torch.Tensor
 
     def loss(
-        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        index: torch.Tensor,
+        randomness: torch.Generator,
+        mix: Mix | None = None,
     ) -> torch.Tensor:
         """Return the mean cross-entropy."""
         del randomness
-        return functional.cross_entropy(
-            network(images), self.targets[index.to(self.targets.device)], label_smoothing=SMOOTHING
-        )
+        targets = self.targets[index.to(self.targets.device)]
+        targets = targets if mix is None else mix.blend(targets)
+        return functional.cross_entropy(network(images), targets, label_smoothing=SMOOTHING)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return nothing: what is held out here is predicted once, at the end."""
@@ -68,7 +74,7 @@ def recipe_of(how: Networks, fold: int) -> Recipe:
         weight_decay=WEIGHT_DECAY,
         warmup_fraction=WARMUP_FRACTION,
         ema_decay=0.0,
-        augmentation=Augmentation(0, how.shift, 0, 0, how.mirror, "reflection"),
+        augmentation=Augmentation(shift=how.shift, flip=how.mirror, padding="reflection"),
         seed=how.seed + fold,
     )
 

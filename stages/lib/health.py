@@ -7,7 +7,7 @@ another.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -59,8 +59,8 @@ NEARLY_CONSTANT = 0.5
 
 def identity_augmentation(images: torch.Tensor, how: Augmentation) -> Check:
     """Measure what an augmentation of no strength does to images (N, C, H, W) in 0 … 1: nothing."""
-    none = replace(how, rotation_degrees=0.0, shift=0.0, zoom=0.0, shear=0.0, flip=False)
-    changed = augment(images, none, generator(images.device, "identity"))
+    none = images.new_zeros(len(images))
+    changed = augment(images, how, generator(images.device, "identity"), none)
     why = "training and inference must prepare an image alike but for the random changes"
     return at_most("identity_augmentation", float((changed - images).abs().max()), 1e-4, why)
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from stages.lib.augment import Augmentation, augment
+from stages.lib.augment_mix import Mix, mixed
 from stages.lib.checkpoint import CheckpointStore
 from stages.lib.counters import epoch_order, generator
 from stages.lib.errors import AssayError
@@ -229,6 +230,16 @@ def prepare(
     return normalise(images, data.normalisation)
 
 
+def mix(images: torch.Tensor, recipe: Recipe, randomness: torch.Generator) -> tuple[torch.Tensor, Mix | None]:
+    """Return a prepared batch mixed as the recipe says, and what was mixed; None where it says nothing.
+
+    After normalisation, because mixing is linear in the pixels.
+    """
+    if recipe.augmentation is None:
+        return images, None
+    return mixed(images, recipe.augmentation.mixing, randomness)
+
+
 def _freeze(network: nn.Module, *, frozen: bool) -> None:
     for name, parameter in network.named_parameters():
         if name.startswith(BODY):
@@ -248,7 +259,8 @@ def _step(
     index: torch.Tensor,
     randomness: torch.Generator,
 ) -> torch.Tensor:
-    loss = task.loss(state.network, prepare(data, recipe, index, randomness), index, randomness)
+    images, mixture = mix(prepare(data, recipe, index, randomness), recipe, randomness)
+    loss = task.loss(state.network, images, index, randomness, mixture)
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     state.optimizer.step()

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stages.lib.augment_mix import Mix
 from stages.lib.counters import generator
 from stages.lib.normalise import Normalisation, normalise
 
@@ -24,9 +25,17 @@ class Task(Protocol):
     """One way of learning."""
 
     def loss(
-        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        index: torch.Tensor,
+        randomness: torch.Generator,
+        mix: Mix | None = None,
     ) -> torch.Tensor:
-        """Return the batch's mean loss (a scalar); `index` (B,) are positions in the training set."""
+        """Return the batch's mean loss (a scalar); `index` (B,) are positions in the training set.
+
+        `mix` says which other sample of the batch was mixed into each image, None that none was.
+        """
         ...
 
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -82,12 +91,24 @@ class Classification:
     val: Held | None
 
     def loss(
-        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        index: torch.Tensor,
+        randomness: torch.Generator,
+        mix: Mix | None = None,
     ) -> torch.Tensor:
-        """Return the weighted cross-entropy."""
+        """Return the weighted cross-entropy, of mixed images with mixed targets."""
         del randomness
+        logits, labels = network(images), self.labels[index]
+        if mix is None:
+            return self._loss_of(logits, labels, "mean")
+        total = mix.loss(lambda given: self._loss_of(logits, given, "none"), labels).sum()
+        return total / mix.blend(self.loss_weights[labels]).sum()
+
+    def _loss_of(self, logits: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
         return functional.cross_entropy(
-            network(images), self.labels[index], self.loss_weights, label_smoothing=self.label_smoothing
+            logits, labels, self.loss_weights, reduction=reduction, label_smoothing=self.label_smoothing
         )
 
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -118,17 +139,28 @@ class Distillation:
         return torch.stack(beliefs).mean(0)
 
     def loss(
-        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        index: torch.Tensor,
+        randomness: torch.Generator,
+        mix: Mix | None = None,
     ) -> torch.Tensor:
-        """Return the mixed loss; a batch without any label has the soft part alone."""
+        """Return the mixed loss; a batch without any label has the soft part alone.
+
+        Teachers see mixed images too; only the given labels have to be mixed.
+        """
         del randomness
         logits = network(images)
         log_probs = functional.log_softmax(logits / self.temperature, 1)
         soft = functional.kl_div(log_probs, self.soft_targets(images), reduction="batchmean")
         labels = self.labels[index]
-        hard = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / max(
-            len(labels), 1
-        )
+
+        def per_label(given: torch.Tensor) -> torch.Tensor:
+            return functional.cross_entropy(logits, given, ignore_index=-1, reduction="none")
+
+        total = per_label(labels).sum() if mix is None else mix.loss(per_label, labels).sum()
+        hard = total / max(len(labels), 1)
         return (1 - self.hard_weight) * self.temperature**2 * soft + self.hard_weight * hard
 
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -155,10 +187,15 @@ class Reconstruction:
         return (images + noise).masked_fill(holes, 0.0)
 
     def loss(
-        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        index: torch.Tensor,
+        randomness: torch.Generator,
+        mix: Mix | None = None,
     ) -> torch.Tensor:
         """Return the mean squared error per number; 1 is what painting the mean would cost."""
-        del index
+        del index, mix
         return functional.mse_loss(network(self.corrupt(images, randomness)), images)
 
     def validate(self, network: nn.Module) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Keys that several training stages have in common, with their ranges; the values stand in params.yaml."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
@@ -48,20 +48,3 @@ class SteppingParams(Section):
             augmentation=augmentation,
             seed=seed,
         )
-
-
-class AugmentationParams(Section):
-    """How far an image may be changed without changing its class."""
-
-    rotation_degrees: float = Field(ge=0, le=180)
-    shift: float = Field(ge=0, le=0.5)
-    zoom: float = Field(ge=0, le=1)
-    shear: float = Field(ge=0, le=1)
-    flip: bool
-    padding: Literal["zeros", "border", "reflection"]
-
-    def augmentation(self) -> "Augmentation":
-        """Return these keys as the value that lib/augment.py takes."""
-        from stages.lib.augment import Augmentation
-
-        return Augmentation(self.rotation_degrees, self.shift, self.zoom, self.shear, self.flip, self.padding)

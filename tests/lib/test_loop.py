@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from stages.lib.augment import Augmentation
+from stages.lib.augment_mix import Mix
 from stages.lib.counters import epoch_order, generator
 from stages.lib.loop import BETAS, DivergedError, LoopState, Phase, Recipe, TrainingSet, batches_of, fit
 from stages.lib.nets import Architecture, Classifier, new_classifier
@@ -117,6 +118,33 @@ def test_two_runs_end_in_the_same_bytes() -> None:
     assert same(one.averaged, other.averaged)
     assert one.history == other.history
     assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_mixing_reaches_the_task_with_its_targets() -> None:
+    data, labels = bars_set()
+    seen: list[Mix | None] = []
+
+    class Watching(Classification):
+        def loss(
+            self,
+            network: nn.Module,
+            images: torch.Tensor,
+            index: torch.Tensor,
+            randomness: torch.Generator,
+            mix: Mix | None = None,
+        ) -> torch.Tensor:
+            seen.append(mix)
+            return super().loss(network, images, index, randomness, mix)
+
+    task = Watching(labels, torch.ones(3), 0.0, None)
+    how = Augmentation(mix_share=1.0, mixup_alpha=0.4, cutmix_alpha=1.0, paste=True)
+    state = fit(LoopState.start(network(), PLAIN), task, data, replace(PLAIN, augmentation=how))
+    assert all(mix is not None and len(mix.own) == 8 for mix in seen)
+    mixed_loss = state.history[-1]["train_loss"]
+    seen.clear()
+    state = fit(LoopState.start(network(), PLAIN), task, data, PLAIN)
+    assert seen == [None] * 9
+    assert state.history[-1]["train_loss"] < mixed_loss  # type: ignore[operator]
 
 
 def test_a_loss_that_is_no_number_names_the_step_and_the_samples() -> None:

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from stages.lib import tasks
+from stages.lib.augment_mix import Mix
 from stages.lib.counters import generator
 from stages.lib.normalise import Normalisation
 from stages.lib.tasks import Classification, Distillation, Held, Reconstruction, as_images, forward
@@ -45,6 +46,33 @@ def test_label_smoothing_mixes_the_uniform_target_in() -> None:
     plain = -(target * functional.log_softmax(net(images), 1)).sum(1).mean()
     task = Classification(labels, torch.ones(3), 0.2, None)
     assert torch.allclose(task.loss(net, images, torch.arange(2), generator(CPU, 0)), plain)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_mixed_images_are_learned_with_mixed_targets(smoothing: float) -> None:
+    net, images, labels = flat_net(), draws(4, 1, 2, 2), torch.tensor([0, 2, 1, 2])
+    mix = Mix(torch.tensor([1, 0, 3, 2]), torch.tensor([0.7, 1.0, 0.5, 0.0]))
+    task = Classification(labels, torch.ones(3), smoothing, None)
+    targets = mix.blend(functional.one_hot(labels, 3).float())
+    wanted = functional.cross_entropy(net(images), targets, label_smoothing=smoothing)
+    assert torch.allclose(task.loss(net, images, torch.arange(4), generator(CPU), mix), wanted)
+    nobody = Mix(torch.arange(4), torch.ones(4))
+    weighted = Classification(labels, torch.tensor([1.0, 2, 0.5]), smoothing, None)
+    plain, same = (
+        weighted.loss(net, images, torch.arange(4), generator(CPU), kind) for kind in (None, nobody)
+    )
+    assert torch.allclose(plain, same)
+
+
+def test_a_student_of_mixed_images_learns_mixed_labels_and_none_where_there_is_none() -> None:
+    net, images = flat_net(), draws(4, 1, 2, 2)
+    labels = torch.tensor([0, -1, 1, 2])
+    mix = Mix(torch.tensor([1, 0, 3, 2]), torch.tensor([0.7, 0.6, 0.5, 0.2]))
+    task = Distillation([net], labels, 1.0, 1.0, None)
+    logs = functional.log_softmax(net(images), 1)
+    wanted = -(0.7 * logs[0, 0] + 0.4 * logs[1, 0] + 0.5 * (logs[2, 1] + logs[2, 2]))
+    wanted = (wanted - 0.2 * logs[3, 2] - 0.8 * logs[3, 1]) / 4
+    assert torch.allclose(task.loss(net, images, torch.arange(4), generator(CPU), mix), wanted)
 
 
 def test_validation_is_of_the_whole_set_in_any_chunking(monkeypatch: pytest.MonkeyPatch) -> None:

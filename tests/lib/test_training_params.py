@@ -27,7 +27,17 @@ BAD = [
     ("train.seeds", "[-1]"),
     ("train.widths", "[12]"),
     ("train.widths", "[]"),
-    ("train.padding", "wrap"),
+    ("train.augment.padding", "wrap"),
+    ("train.augment.rotation_degrees", "181.0"),
+    ("train.augment.crop_min_area", "0.0"),
+    ("train.augment.policy", "autoaugment"),
+    ("train.augment.policy_operations", "0"),
+    ("train.augment.jpeg_quality", "0"),
+    ("train.augment.hue", "0.6"),
+    ("train.augment.erase_area", "[0.02]"),
+    ("train.augment.erase_area", "[0.3, 0.1]"),
+    ("train.augment.mixup_alpha", "-1.0"),
+    ("train.augment.mix_share", "0.5"),
     ("train.init", "imagenet"),
     ("pretrain.mask_share", "1.0"),
     ("distill.temperature", "0.0"),
@@ -40,9 +50,19 @@ BAD = [
 
 @pytest.mark.parametrize(("key", "value"), BAD)
 def test_p3_p4_what_no_training_can_use_is_refused_by_its_name(key: str, value: str) -> None:
-    section, name = key.split(".")
+    section, *inner, name = key.split(".")
     values = read_params()
-    values[section][name] = yaml.safe_load(value)
+    place = values[section]
+    for part in inner:
+        place = place[part]
+    place[name] = yaml.safe_load(value)
     parsed, faults = parse_section(SECTIONS[section], section, values)
     assert parsed is None
-    assert any(fault.strip().startswith(key) for fault in faults)
+    assert any(fault.strip().startswith(f"{section}.") and name in fault for fault in faults)
+
+
+def test_a_mistyped_augmentation_is_told_its_nearest_key() -> None:
+    values = read_params()
+    values["train"]["augment"]["mix_up_alpha"] = 0.2
+    _, faults = parse_section(train.Params, "train", values)
+    assert faults == ["  train.augment.mix_up_alpha: unknown key; did you mean 'mixup_alpha'?"]
