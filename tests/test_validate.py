@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -11,6 +12,7 @@ from stages.lib.artifacts import read_json, write_csv, write_json, write_table
 from stages.lib.curated_frames import Evidence, class_columns, sample_columns
 from stages.lib.duplicate_findings import FoundPair
 from stages.lib.errors import InputError
+from stages.lib.image_properties import NAMES
 from stages.validate import Params, run
 
 # Great Expectations 1.24 imports sre_constants and sre_parse, which Python deprecated; nothing of ours does.
@@ -24,8 +26,22 @@ BOUNDS = Params(
     dropped_warning=0.2,
     min_class_size_warning=3,
     imbalance_ratio_warning=2.0,
+    image_issues_warning=0.1,
+    outlier_spreads=3.0,
+    blank_below=0.03,
+    dark_below=0.33,
+    overexposed_above=0.5,
+    low_contrast_below=0.15,
+    low_information_below=0.15,
+    sharpness_below=0.2,
+    odd_size_factor=3.0,
+    odd_aspect_above=2.5,
+    cue_warning=0.8,
+    cue_draws=99,
+    seed=0,
 )
 HOSTILE = "<script>alert(1)</script> ${HOME} $column"
+USUAL = {"bright_level": 0.9, "dark_level": 0.1, "contrast": 0.8, "sharpness": 0.4, "saturation": 0.2}
 PAIRS = ["sample_id_a", "sample_id_b", "score", "kind", "label_a", "label_b"]
 
 
@@ -34,7 +50,8 @@ def write_inputs(root: Path, labels: Sequence[str | None], **parts: Any) -> dict
     n = len(labels)
     ids = parts.get("ids", [f"s{k}" for k in range(n)])
     folders = {
-        name: root / name for name in ("ingest", "duplicates", "label_noise", "curate", "class_balance")
+        name: root / name
+        for name in ("ingest", "embed", "duplicates", "label_noise", "review", "curate", "class_balance")
     }
     text = {
         "sample_id": ids,
@@ -42,10 +59,17 @@ def write_inputs(root: Path, labels: Sequence[str | None], **parts: Any) -> dict
         "status": parts.get("status", ["keep"] * n),
         "reason": parts.get("reason", [""] * n),
         "source": [f"{sample_id}.png" for sample_id in ids],
+        "mode": ["RGB"] * n,
+        "group": [None] * n,
     }
-    sides = {name: pa.array([8] * n, pa.int32()) for name in ("width", "height")}
+    sides = {name: pa.array(parts.get(name, [8] * n), pa.int32()) for name in ("width", "height")}
     columns = {name: pa.array(values, pa.string()) for name, values in text.items()}
     write_table(folders["curate"] / "samples.parquet", pa.table(columns | sides))
+    measured = {name: np.full(n, USUAL.get(name, 0.5)) for name in NAMES} | parts.get("properties", {})
+    properties = {name: pa.array(column, pa.float32()) for name, column in measured.items()}
+    ids_column = {"sample_id": pa.array(ids, pa.string())}
+    write_table(folders["embed"] / "properties.parquet", pa.table(ids_column | properties))
+    write_table(folders["duplicates"] / "groups.parquet", pa.table({"sample_id": [], "group_id": []}))
     doubted = {"sample_id": ids, "is_label_issue": parts.get("doubted", [False] * n)}
     write_table(folders["label_noise"] / "scores.parquet", pa.table(doubted))
     write_csv(folders["duplicates"] / "pairs.csv", PAIRS, parts.get("pairs", []))
@@ -86,17 +110,20 @@ def test_sound_data_passes_with_the_same_bytes_on_every_run_and_docs_without_a_n
     assert metrics[0]["n_passed"] == metrics[0]["n_expectations"]
     files = sorted(path.relative_to(outs[0]) for path in outs[0].rglob("*") if path.is_file())
     assert [path.as_posix() for path in files] == [
+        "cues.csv",
         "docs/classes.html",
         "docs/files.html",
         "docs/index.html",
+        "docs/properties.html",
         "docs/samples.html",
+        "image_issues.csv",
         "verdict.json",
     ]
     for path in files:
         content = (outs[0] / path).read_bytes()
         assert content == (outs[1] / path).read_bytes()
         assert not re.search(rb"20\d\d-\d\d-\d\d|/tmp/|https?://", content)
-    for path in files[:-1]:
+    for path in (path for path in files if path.suffix == ".html"):
         page = Links(outs[0] / path)
         assert not {"script", "link", "img", "iframe"} & set(page.tags)
         for address in page.addresses:
