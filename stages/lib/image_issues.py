@@ -37,8 +37,8 @@ ISSUES = (
 NORMAL = 1.4826
 """The median distance from the median times this is a normal distribution's standard deviation."""
 
-GREY_BELOW = 0.01
-"""Mean saturation of pictures that pass for grey: JPEG leaves one or two levels of colour in them."""
+GREY_BELOW = 0.02
+"""Saturation to brightness of pictures that pass for grey: JPEG leaves a level or two of colour in them."""
 
 RARE = 0.25
 """Largest share of pictures whose being grey, or coloured, is odd: that of an outlier, as above."""
@@ -79,26 +79,22 @@ def find_issues(
     """Return every kind of ISSUES over all samples; properties are columns (n,) of data/embed."""
     k = bounds.outlier_spreads
     blank = _below(properties["contrast"], bounds.blank_below)
-    low = {
-        "dark": ("bright_level", bounds.dark_below),
-        "low_contrast": ("contrast", bounds.low_contrast_below),
-        "low_information": ("entropy", bounds.low_information_below),
-        "blurry": ("sharpness", bounds.sharpness_below),
-    }
-    found = {
-        name: _below(properties[column], min(bound, _fence(properties[column], -k)))
-        for name, (column, bound) in low.items()
-    }
-    light = properties["dark_level"]
-    found["overexposed"] = _above(light, max(bounds.overexposed_above, _fence(light, k)))
-    # A blank picture is dark, or light, without contrast and smeared; it is told once.
-    found = {name: _without(issue, blank.found) for name, issue in found.items()}
     size, aspect = np.log2(widths * heights) / 2, np.log2(widths / heights)
+    found = {
+        "dark": _unusually_low(properties["bright_level"], bounds.dark_below, k),
+        "overexposed": _unusually_high(properties["dark_level"], bounds.overexposed_above, k),
+        "low_contrast": _unusually_low(properties["contrast"], bounds.low_contrast_below, k),
+        "low_information": _unusually_low(properties["entropy"], bounds.low_information_below, k),
+        "blurry": _unusually_low(properties["sharpness"], bounds.sharpness_below, k),
+        "odd_colour": _odd_colour(properties["saturation"] < GREY_BELOW * properties["brightness"]),
+    }
+    # A blank picture is dark or light, smeared and without colour, a dark one has no contrast: told once.
+    found = {name: _without(issue, blank.found) for name, issue in found.items()}
     found |= {
         "blank": blank,
+        "low_contrast": _without(found["low_contrast"], found["dark"].found),
         "odd_size": _odd_size(size, max(np.log2(bounds.odd_size_factor), k * _spread(size))),
-        "odd_aspect": _odd_aspect(aspect, bounds.odd_aspect_above, k * _spread(aspect)),
-        "odd_colour": _odd_colour(properties["saturation"] < GREY_BELOW),
+        "odd_aspect": _odd_aspect(aspect, bounds.odd_aspect_above, k * _spread(aspect) if k else -1.0),
     }
     return {name: found[name] for name in ISSUES}
 
@@ -113,9 +109,18 @@ def _spread(values: Doubles) -> float:
     return float(NORMAL * max(np.median(np.abs(side - centre)) for side in sides))
 
 
-def _fence(values: Doubles, spreads: float) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) + spreads * _spread(known) if len(known) else 0.0
+def _unusually_low(value: Doubles, bound: float, spreads: float) -> Issue:
+    known = value[np.isfinite(value)]
+    if spreads and len(known):
+        bound = min(bound, float(np.median(known)) - spreads * _spread(known))
+    return _below(value, bound)
+
+
+def _unusually_high(value: Doubles, bound: float, spreads: float) -> Issue:
+    known = value[np.isfinite(value)]
+    if spreads and len(known):
+        bound = max(bound, float(np.median(known)) + spreads * _spread(known))
+    return _above(value, bound)
 
 
 def _below(value: Doubles, bound: float) -> Issue:

@@ -92,9 +92,9 @@ def padded_box(width: int, height: int, side: int) -> Box:
 
 
 def _has_bars(pixels: Bytes, box: Box) -> npt.NDArray[np.bool_]:
-    """Say which pictures (n, s, s, c) are of one colour outside the box: bars, as the bare corner shows."""
+    """Say which pictures (n, s, s, c) are of one colour, that of the last corner, outside the box: bars."""
     top, bottom, left, right = box
-    corner = pixels[:, :1, :1]
+    corner = pixels[:, -1:, -1:]
     beside = [pixels[:, :top], pixels[:, bottom:], pixels[:, :, :left], pixels[:, :, right:]]
     bars: npt.NDArray[np.bool_] = np.all([(part == corner).all((1, 2, 3)) for part in beside], axis=0)
     return bars
