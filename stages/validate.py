@@ -1,191 +1,126 @@
 """Hold the curated data to its expectations, and stop the chain where a critical one fails.
 
-From: curated samples, copies, label scores, quarantine and class counts, joined to three frames: one row a
-sample, one a file, one a class. To: verdict.json and Data Docs.
+From: curated samples, copies, label scores, quarantine, class counts and the pictures' properties, joined
+to four frames: one row a sample, a file, a class, a property; and the curated table as it is, for what
+users expect of it themselves (data/review/expectations.yaml, which may be absent). To: verdict.json, Data
+Docs, image_issues.csv (pictures that are faulty as pictures: lib/image_issues.py) and cues.csv (properties
+of the picture-taking that give the label away: lib/label_cues.py).
 Why so: every later number rests on this data; a training run that starts on broken data costs hours and ends
 in a figure that looks like any other. A warning is told and lets pass.
 Source: Great Expectations runs the checks; what is checked follows Breck et al. 2019, Data Validation for ML.
-Cost: 4 CPU s, most of it the import of Great Expectations; 60,000 samples add under 1.
+Cost: 4 CPU s, most of it the import of Great Expectations; 60,000 samples add XX.
 """
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field
 
-from stages.lib.artifacts import write_json
+from stages.lib.artifacts import read_table, write_csv, write_json
 from stages.lib.cli import stage_main
-from stages.lib.config import Section
-from stages.lib.curated_frames import Evidence, class_columns, file_columns, read_evidence, sample_columns
+from stages.lib.curated_frames import (
+    Columns,
+    Evidence,
+    class_columns,
+    cue_columns,
+    file_columns,
+    issue_columns,
+    read_evidence,
+    sample_columns,
+)
+from stages.lib.data_checks import CheckBounds, class_checks, file_checks, property_checks, sample_checks
 from stages.lib.data_docs import write_data_docs
+from stages.lib.duplicate_findings import near_groups
 from stages.lib.errors import InputError
-from stages.lib.expectations import Check, Outcome, Suite, run_suites
+from stages.lib.expectations import Outcome, Suite, run_suites
+from stages.lib.image_issues import COLUMNS as ISSUE_COLUMNS
+from stages.lib.image_issues import Issue, issue_rows
+from stages.lib.label_cues import Cue
+from stages.lib.own_expectations import read_own_checks
+from stages.lib.picture_evidence import label_cues, picture_issues, read_properties
 from stages.lib.progress import say
 
-STATUSES = ("keep", "drop", "relabel", "neutral")
 SHOWN_ROWS = 20
-TITLES = {"samples": "Curated samples", "files": "Files seen", "classes": "Classes"}
+TITLES = {
+    "samples": "Curated samples",
+    "files": "Files seen",
+    "classes": "Classes",
+    "properties": "Properties of pictures",
+    "own": "Your expectations",
+}
+CUE_COLUMNS = ("property", "class", "balanced_accuracy", "accuracy", "prior_accuracy", "p_value", "is_cue")
+CHANCE = 0.05
+"""Largest corrected p-value of a cue, the habit of the field; among many samples its strength decides."""
 
 
-class Params(Section):
-    """Bounds of the expectations that leave a choice."""
+class Params(CheckBounds):
+    """Section `validate` of params.yaml: the bounds of the checks and of what counts as a faulty picture."""
 
-    label_issues_warning: float = Field(ge=0, le=1)
-    label_issues_critical: float = Field(ge=0, le=1)
-    conflicts_critical: float = Field(ge=0, le=1)
-    quarantined_warning: float = Field(ge=0, le=1)
-    dropped_warning: float = Field(ge=0, le=1)
-    min_class_size_warning: int = Field(ge=1)
-    imbalance_ratio_warning: float = Field(ge=1)
+    cue_warning: float = Field(gt=0.5, le=1)
+    cue_draws: int = Field(ge=19, le=10_000)
+    seed: int = Field(ge=0)
 
 
-def sample_checks(params: Params, classes: Sequence[str]) -> list[Check]:
-    """Return what is expected of samples."""
-    return [
-        _not_null("sample_ids_present", "sample_id", "Report this: ingest names every sample."),
-        Check(
-            "sample_ids_unique",
-            "ExpectColumnValuesToBeUnique",
-            {"column": "sample_id"},
-            "critical",
-            "Make the id column of the source unique, or leave it out: ids then come from file content.",
-        ),
-        _within(
-            "labels_known",
-            "class_name",
-            classes,
-            "Run `dvc repro`: the class counts are older than the labels.",
-        ),
-        _within("statuses_known", "status", STATUSES, "Run `dvc repro curate`."),
-        _within(
-            "changes_explained",
-            "change",
-            ("explained",),
-            "Run `dvc repro curate`: a sample was changed without a ledger row.",
-        ),
-        _at_least("widths_positive", "width", 1, "critical", "Run `dvc repro ingest`."),
-        _at_least("heights_positive", "height", 1, "critical", "Run `dvc repro ingest`."),
-        *_copy_checks(params),
-        *_doubt_checks(params),
-        _mostly(
-            "few_dropped",
-            ("fate", "used"),
-            params.dropped_warning,
-            "warning",
-            "See data/curate/ledger.csv for what dropped them; soften the rules in params.yaml (curate).",
-        ),
-    ]
+@dataclass(frozen=True)
+class Pictures:
+    """What was found about pictures as pictures; classes are those that the cues refer to."""
+
+    properties: Mapping[str, np.ndarray]
+    issues: Mapping[str, Issue]
+    cues: Sequence[Cue]
+    classes: Sequence[str]
 
 
-def _copy_checks(params: Params) -> list[Check]:
-    settle = (
-        "See data/duplicates/conflicts.csv; say which label is right in data/review/decisions.csv, or set "
-        "curate.conflicts to neutral or drop."
-    )
-    leak = (
-        "The official split has one picture in several parts: drop it from one in data/review/decisions.csv, or "
-        "leave ingest.split empty. The report says what leaks are worth (duplicate tax)."
-    )
-    return [
-        _mostly("exact_copies_agree", ("exact_copies", "agree"), 0, "warning", settle),
-        _mostly("near_copies_agree", ("near_copies", "agree"), 0, "warning", settle),
-        _mostly("no_exact_copy_leaks", ("official_split", "agree"), 0, "warning", leak),
-        _mostly(
-            "few_exact_copies_disagree",
-            ("exact_copies", "agree"),
-            params.conflicts_critical,
-            "critical",
-            settle,
-        ),
-    ]
+def look_at_pictures(params: Params, samples: Columns, copies: Sequence[str | None], embed: Path) -> Pictures:
+    """Find faulty pictures, and properties that give the label away."""
+    properties = read_properties(embed, samples["sample_id"])
+    issues = picture_issues(samples, properties, params)
+    rng = np.random.default_rng(params.seed)
+    cues, classes = label_cues(samples, properties, copies, params.cue_draws, rng)
+    return Pictures(properties, issues, cues, classes)
 
 
-def _doubt_checks(params: Params) -> list[Check]:
-    look = (
-        "See the report's suspects and data/label_noise/scores.parquet; correct labels in the source or in "
-        "data/review/decisions.csv, or set curate.label_errors."
-    )
-    column = ("label_noise", "believed")
-    return [
-        _mostly("few_labels_doubted", column, params.label_issues_warning, "warning", look),
-        _mostly("labels_mostly_believed", column, params.label_issues_critical, "critical", look),
-    ]
+def is_cue(cue: Cue, params: Params) -> bool:
+    """Say whether a property gives the label away: strongly, and not by chance."""
+    return cue.balanced_accuracy >= params.cue_warning and cue.p_value <= CHANCE
 
 
-def file_checks(params: Params) -> list[Check]:
-    """Return what is expected of files."""
-    remedy = "See data/ingest/quarantine.csv for each file and its reason; replace or remove the files."
-    return [_mostly("few_quarantined", ("fate", "accepted"), params.quarantined_warning, "warning", remedy)]
-
-
-def class_checks(params: Params) -> list[Check]:
-    """Return what is expected of classes."""
-    few = "Add images, merge classes, or set split.rare_classes; accuracy on a small class says little."
-    return [
-        Check(
-            "two_classes",
-            "ExpectTableRowCountToBeBetween",
-            {"min_value": 2},
-            "critical",
-            "A classifier needs labelled images of two classes or more: add a folder or label more rows.",
-        ),
-        _at_least("classes_large_enough", "n", params.min_class_size_warning, "warning", few),
-        Check(
-            "classes_balanced",
-            "ExpectColumnValuesToBeBetween",
-            {"column": "largest_to_this", "max_value": params.imbalance_ratio_warning},
-            "warning",
-            "Add images of the small classes, or try class_balance.strategy; judge by balanced_accuracy.",
-        ),
-        _mostly(
-            "class_names_distinct",
-            ("spelling", "its own"),
-            0,
-            "warning",
-            "These names differ from another only in case, space or Unicode form: unite them in the source.",
-        ),
-    ]
-
-
-def _not_null(name: str, column: str, remedy: str) -> Check:
-    return Check(name, "ExpectColumnValuesToNotBeNull", {"column": column}, "critical", remedy)
-
-
-def _within(name: str, column: str, values: Sequence[str], remedy: str) -> Check:
-    arguments = {"column": column, "value_set": list(values)}
-    return Check(name, "ExpectColumnValuesToBeInSet", arguments, "critical", remedy)
-
-
-def _at_least(name: str, column: str, least: int, severity: Any, remedy: str) -> Check:
-    return Check(
-        name, "ExpectColumnValuesToBeBetween", {"column": column, "min_value": least}, severity, remedy
-    )
-
-
-def _mostly(name: str, good: tuple[str, str], allowed: float, severity: Any, remedy: str) -> Check:
-    """Expect the good word, of good = (column, word), in all rows but the fraction `allowed`."""
-    arguments = {"column": good[0], "value_set": [good[1]], "mostly": 1 - allowed}
-    return Check(name, "ExpectColumnValuesToBeInSet", arguments, severity, remedy)
-
-
-def suites(evidence: Evidence, params: Params) -> list[Suite]:
-    """Return the three suites with their frames."""
+def suites(evidence: Evidence, pictures: Pictures, params: Params) -> list[Suite]:
+    """Return the built-in suites with their frames."""
     import pandas as pd
 
     classes = list(evidence.plan["classes"])
+    told = [is_cue(cue, params) for cue in pictures.cues]
     parts = [
-        ("samples", "sample_id", sample_columns(evidence), sample_checks(params, classes)),
+        (
+            "samples",
+            "sample_id",
+            sample_columns(evidence) | issue_columns(evidence.samples, pictures.issues),
+            sample_checks(params, classes),
+        ),
         ("files", "file", file_columns(evidence), file_checks(params)),
         ("classes", "class_name", class_columns(evidence), class_checks(params)),
+        ("properties", "property", cue_columns(pictures.cues, told), property_checks()),
     ]
     # dtype object: pandas would otherwise turn None among numbers into NaN, and text into its own type.
     return [
         Suite(name, key, pd.DataFrame(columns, dtype=object), checks) for name, key, columns, checks in parts
     ]
+
+
+def own_suite(review: Path, curate: Path, pictures: Pictures, taken: Sequence[str]) -> list[Suite]:
+    """Return the suite of the user's expectations over the curated table, none without a file."""
+    table = read_table(curate / "samples.parquet")
+    for name, column in pictures.properties.items():
+        table = table.append_column(name, pa.array(column))
+    checks = read_own_checks(review, table.column_names, taken)
+    return [Suite("own", "sample_id", table.to_pandas(), checks)] if checks else []
 
 
 def verdict(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -229,16 +164,23 @@ def run(
     params: Params,
     *,
     ingest: Path,
+    embed: Path,
     duplicates: Path,
     label_noise: Path,
+    review: Path,
     curate: Path,
     class_balance: Path,
     out: Path,
 ) -> dict[str, Any]:
-    """Write verdict.json and docs/; InputError tells every critical failure, after both are written."""
+    """Write findings, verdict.json and docs/; then InputError tells every critical failure."""
     evidence = read_evidence(ingest, duplicates, label_noise, curate, class_balance)
-    found = run_suites(suites(evidence, params))
+    copies = near_groups(duplicates, evidence.samples["sample_id"])
+    pictures = look_at_pictures(params, evidence.samples, copies, embed)
+    built_in = suites(evidence, pictures, params)
+    taken = [check.name for suite in built_in for check in suite.checks]
+    found = run_suites(built_in + own_suite(review, curate, pictures, taken))
     outcomes = [outcome for suite in found.values() for outcome in suite]
+    write_findings(out, evidence.samples["sample_id"], pictures, params)
     write_json(out / "verdict.json", verdict(outcomes))
     write_data_docs(out / "docs", found, TITLES)
     failures = critical_failures(outcomes)
@@ -250,10 +192,30 @@ def run(
             f"{len(failures)} critical expectation(s) failed; as pages: {out}/docs/index.html\n  "
             + "\n  ".join(told(outcome) for outcome in failures)
         )
-    return summary(found, evidence)
+    return summary(found, evidence, pictures, params)
 
 
-def summary(found: Mapping[str, Sequence[Outcome]], evidence: Evidence) -> dict[str, Any]:
+def write_findings(out: Path, sample_ids: Sequence[str], pictures: Pictures, params: Params) -> None:
+    """Write image_issues.csv and cues.csv."""
+    write_csv(out / "image_issues.csv", ISSUE_COLUMNS, issue_rows(sample_ids, pictures.issues))
+    rows = [
+        (
+            cue.name,
+            pictures.classes[cue.told_class],
+            round(cue.balanced_accuracy, 6),
+            round(cue.accuracy, 6),
+            round(cue.prior_accuracy, 6),
+            round(cue.p_value, 6),
+            str(is_cue(cue, params)).lower(),
+        )
+        for cue in pictures.cues
+    ]
+    write_csv(out / "cues.csv", CUE_COLUMNS, rows)
+
+
+def summary(
+    found: Mapping[str, Sequence[Outcome]], evidence: Evidence, pictures: Pictures, params: Params
+) -> dict[str, Any]:
     """Return the stage's metrics."""
     verdicts = Counter(
         "passed" if outcome.passed else outcome.check.severity
@@ -265,9 +227,13 @@ def summary(found: Mapping[str, Sequence[Outcome]], evidence: Evidence) -> dict[
     return {
         "n_samples": len(evidence.samples["sample_id"]),
         "n_expectations": sum(verdicts.values()),
+        "n_own_expectations": len(found.get("own", ())),
         "n_passed": verdicts["passed"],
         "n_warnings": verdicts["warning"],
         "doubted_label_fraction": float(np.divide(beliefs["doubted"], max(judged, 1))),
+        "image_issues": {name: int(issue.found.sum()) for name, issue in pictures.issues.items()},
+        "cues": [cue.name for cue in pictures.cues if is_cue(cue, params)],
+        "strongest_cue": round(max((cue.balanced_accuracy for cue in pictures.cues), default=0.5), 6),
     }
 
 

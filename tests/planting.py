@@ -78,6 +78,21 @@ def mirrored(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 NEAR: dict[str, Edit] = {"moved": moved, "reencoded": reencoded, "relit": relit}
 
 
+def photographs(n: int, side: int = 32, seed: int = 0) -> np.ndarray:
+    """Noise whose amplitude falls with frequency as in photographs (Field 1987), in colours that go together."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
+    fall = 1 / np.maximum(frequency, 1 / side)
+    spectrum = rng.normal(size=(n, 4, side, side // 2 + 1)) + 1j * rng.normal(
+        size=(n, 4, side, side // 2 + 1)
+    )
+    layers = np.fft.irfft2(spectrum * fall, (side, side))
+    layers /= layers.std((2, 3), keepdims=True)
+    light = rng.uniform(0.35, 0.65, (n, 1, 1, 1)) + rng.uniform(0.14, 0.22, (n, 1, 1, 1)) * layers[:, :1]
+    colour = light + 0.04 * layers[:, 1:]
+    return np.ascontiguousarray(np.rint(255 * colour.clip(0, 1)).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
 def plant(
     pixels: np.ndarray,
     labels: np.ndarray,

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planting import moved, relit
 
 from stages import embed
-from stages.lib.artifacts import read_npy
+from stages.lib.artifacts import read_npy, read_table, write_table
 from stages.lib.digits import read_digits, to_8_bit
+from stages.lib.errors import InputError
 from stages.lib.image_store import encode_png, write_images
 
 PARAMS = embed.Params(descriptor="hog", max_side=32, cells=4, orientations=8, coarse_side=8)
@@ -98,10 +100,24 @@ def test_the_stage_writes_one_row_per_image_and_the_same_bytes_again(
 ) -> None:
     images = [(f"s{i}", encode_png(image)) for i, image in enumerate(digits[:20])]
     write_images(tmp_path / "images.parquet", images, 8, 1, "test")
+    sides = {name: pa.array([8] * 20, pa.int32()) for name in ("width", "height")}
+    write_table(tmp_path / "manifest.parquet", pa.table({"sample_id": [name for name, _ in images]} | sides))
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     metrics = embed.run(PARAMS, ingest=tmp_path, out=tmp_path / "a")
     embed.run(PARAMS, ingest=tmp_path, out=tmp_path / "b")
     assert metrics["n"] == 20
     assert read_npy(tmp_path / "a" / "embeddings.npy").shape == (20, metrics["dimensions"])
-    assert (tmp_path / "a/embeddings.npy").read_bytes() == (tmp_path / "b/embeddings.npy").read_bytes()
+    properties = read_table(tmp_path / "a" / "properties.parquet")
+    assert properties["sample_id"].to_pylist() == [name for name, _ in images]
+    assert properties["brightness"].to_pylist() == pytest.approx(digits[:20].mean((1, 2, 3)) / 255)
+    for name in ("embeddings.npy", "properties.parquet"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_images_of_another_manifest_are_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "images.parquet", [("a", encode_png(np.zeros((8, 8), np.uint8)))], 8, 1, "test")
+    sides = {name: pa.array([8], pa.int32()) for name in ("width", "height")}
+    write_table(tmp_path / "manifest.parquet", pa.table({"sample_id": ["b"]} | sides))
+    with pytest.raises(InputError, match="different samples"):
+        embed.run(PARAMS, ingest=tmp_path, out=tmp_path / "out")

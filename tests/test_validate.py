@@ -4,13 +4,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from stages.lib.artifacts import read_json, write_csv, write_json, write_table
+from stages.lib.artifacts import read_csv, read_json, write_csv, write_json, write_table
 from stages.lib.curated_frames import Evidence, class_columns, sample_columns
 from stages.lib.duplicate_findings import FoundPair
 from stages.lib.errors import InputError
+from stages.lib.image_issues import ISSUES
+from stages.lib.image_properties import NAMES
 from stages.validate import Params, run
 
 # Great Expectations 1.24 imports sre_constants and sre_parse, which Python deprecated; nothing of ours does.
@@ -24,8 +27,22 @@ BOUNDS = Params(
     dropped_warning=0.2,
     min_class_size_warning=3,
     imbalance_ratio_warning=2.0,
+    image_issues_warning=0.1,
+    outlier_spreads=3.0,
+    blank_below=0.03,
+    dark_below=0.33,
+    overexposed_above=0.5,
+    low_contrast_below=0.15,
+    low_information_below=0.15,
+    sharpness_below=0.2,
+    odd_size_factor=3.0,
+    odd_aspect_above=2.5,
+    cue_warning=0.8,
+    cue_draws=99,
+    seed=0,
 )
 HOSTILE = "<script>alert(1)</script> ${HOME} $column"
+USUAL = {"bright_level": 0.9, "dark_level": 0.1, "contrast": 0.8, "sharpness": 0.4, "saturation": 0.2}
 PAIRS = ["sample_id_a", "sample_id_b", "score", "kind", "label_a", "label_b"]
 
 
@@ -34,7 +51,8 @@ def write_inputs(root: Path, labels: Sequence[str | None], **parts: Any) -> dict
     n = len(labels)
     ids = parts.get("ids", [f"s{k}" for k in range(n)])
     folders = {
-        name: root / name for name in ("ingest", "duplicates", "label_noise", "curate", "class_balance")
+        name: root / name
+        for name in ("ingest", "embed", "duplicates", "label_noise", "review", "curate", "class_balance")
     }
     text = {
         "sample_id": ids,
@@ -43,10 +61,17 @@ def write_inputs(root: Path, labels: Sequence[str | None], **parts: Any) -> dict
         "reason": parts.get("reason", [""] * n),
         "source": [f"{sample_id}.png" for sample_id in ids],
         "split_hint": parts.get("hint", [None] * n),
+        "mode": ["RGB"] * n,
+        "group": [None] * n,
     }
-    sides = {name: pa.array([8] * n, pa.int32()) for name in ("width", "height")}
+    sides = {name: pa.array(parts.get(name, [8] * n), pa.int32()) for name in ("width", "height")}
     columns = {name: pa.array(values, pa.string()) for name, values in text.items()}
     write_table(folders["curate"] / "samples.parquet", pa.table(columns | sides))
+    measured = {name: np.full(n, USUAL.get(name, 0.5)) for name in NAMES} | parts.get("properties", {})
+    properties = {name: pa.array(column, pa.float32()) for name, column in measured.items()}
+    ids_column = {"sample_id": pa.array(ids, pa.string())}
+    write_table(folders["embed"] / "properties.parquet", pa.table(ids_column | properties))
+    write_table(folders["duplicates"] / "groups.parquet", pa.table({"sample_id": [], "group_id": []}))
     doubted = {"sample_id": ids, "is_label_issue": parts.get("doubted", [False] * n)}
     write_table(folders["label_noise"] / "scores.parquet", pa.table(doubted))
     write_csv(folders["duplicates"] / "pairs.csv", PAIRS, parts.get("pairs", []))
@@ -87,17 +112,20 @@ def test_sound_data_passes_with_the_same_bytes_on_every_run_and_docs_without_a_n
     assert metrics[0]["n_passed"] == metrics[0]["n_expectations"]
     files = sorted(path.relative_to(outs[0]) for path in outs[0].rglob("*") if path.is_file())
     assert [path.as_posix() for path in files] == [
+        "cues.csv",
         "docs/classes.html",
         "docs/files.html",
         "docs/index.html",
+        "docs/properties.html",
         "docs/samples.html",
+        "image_issues.csv",
         "verdict.json",
     ]
     for path in files:
         content = (outs[0] / path).read_bytes()
         assert content == (outs[1] / path).read_bytes()
         assert not re.search(rb"20\d\d-\d\d-\d\d|/tmp/|https?://", content)
-    for path in files[:-1]:
+    for path in (path for path in files if path.suffix == ".html"):
         page = Links(outs[0] / path)
         assert not {"script", "link", "img", "iframe"} & set(page.tags)
         for address in page.addresses:
@@ -201,3 +229,104 @@ def test_l3_spellings_of_one_class_are_named_and_l5_numbers_are_told_apart() -> 
     counts = {name: {"n": 2 if name == "cat" else 1} for name in names}
     found = class_columns(Evidence({}, {}, [], [], [], {"classes": counts}))
     assert found["spelling"] == ["its own", "like cat", "like cat", "its own", "its own", "its own"]
+
+
+def test_faulty_pictures_are_told_as_warnings_with_their_rows(tmp_path: Path) -> None:
+    labels = ["cat", "dog"] * 20
+    sharpness, contrast = np.full(40, 0.4), np.full(40, 0.8)
+    sharpness[:6], contrast[39] = 0.05, 0.0
+    widths = [8] * 40
+    widths[30] = 80
+    folders = write_inputs(
+        tmp_path,
+        labels,
+        properties={"sharpness": sharpness, "contrast": contrast},
+        width=widths,
+        height=widths,
+    )
+    metrics = run(BOUNDS, **folders, out=tmp_path / "out")
+    found = verdicts(tmp_path / "out")
+    failed = {name: entry["unexpected"] for name, entry in found.items() if not entry["passed"]}
+    assert failed == {
+        "few_blurry": [f"s{k}" for k in range(6)]
+    }  # one blank of 40 is within the tenth allowed
+    assert found["few_blank"]["unexpected"] == ["s39"]
+    assert metrics["image_issues"] == {**dict.fromkeys(ISSUES, 0), "blurry": 6, "blank": 1, "odd_size": 1}
+    rows = read_csv(tmp_path / "out" / "image_issues.csv")
+    assert [(row["sample_id"], row["issue"]) for row in rows if row["issue"] != "blurry"] == [
+        ("s39", "blank"),
+        ("s30", "odd_size"),
+    ]
+
+
+def test_a_dropped_picture_is_no_longer_held_against_the_data(tmp_path: Path) -> None:
+    sharpness = np.full(40, 0.4)
+    sharpness[:6] = 0.05
+    status, reason = ["drop"] * 6 + ["keep"] * 34, ["human"] * 6 + [""] * 34
+    folders = write_inputs(
+        tmp_path, ["cat", "dog"] * 20, properties={"sharpness": sharpness}, status=status, reason=reason
+    )
+    run(BOUNDS, **folders, out=tmp_path / "out")
+    assert verdicts(tmp_path / "out")["few_blurry"]["passed"]
+
+
+def test_a_property_that_gives_the_label_away_is_a_warning_and_none_on_shuffled_labels(
+    tmp_path: Path,
+) -> None:
+    labels = np.array(["cat", "dog", "owl"] * 60)
+    rng = np.random.default_rng(0)
+    bright = rng.normal(0.4, 0.05, 180) + np.where(labels == "owl", 0.3, 0)
+    for name, said in (("told", labels), ("shuffled", rng.permutation(labels))):
+        folders = write_inputs(tmp_path / name, said.tolist(), properties={"brightness": bright})
+        metrics = run(BOUNDS, **folders, out=tmp_path / name / "out")
+        entry = verdicts(tmp_path / name / "out")["no_property_gives_the_label_away"]
+        assert entry["passed"] == (name == "shuffled")
+        assert entry["unexpected"] == (["brightness"] if name == "told" else [])
+        assert metrics["cues"] == entry["unexpected"]
+    row, *_ = read_csv(tmp_path / "told" / "out" / "cues.csv")
+    assert (row["property"], row["class"], row["is_cue"]) == ("brightness", "owl", "true")
+    assert float(row["balanced_accuracy"]) > 0.9
+
+
+OWN = """
+- name: bright_enough
+  type: ExpectColumnMeanToBeBetween
+  kwargs: {column: brightness, min_value: 0.2}
+  severity: warning
+  remedy: Turn the lamp on.
+- name: wide_enough
+  type: ExpectColumnValuesToBeBetween
+  kwargs: {column: width, min_value: 9}
+  severity: critical
+  remedy: Ask <b>the sender</b> for the original.
+"""
+
+
+def test_a_users_own_critical_expectation_stops_the_chain_and_stands_in_the_docs(tmp_path: Path) -> None:
+    widths = [8, 8] + [20] * 18
+    folders = write_inputs(tmp_path, ["cat", "dog"] * 10, width=widths, height=widths)
+    folders["review"].mkdir()
+    (folders["review"] / "expectations.yaml").write_text(OWN, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        run(BOUNDS, **folders, out=tmp_path / "out")
+    message = str(caught.value)
+    assert message.startswith("1 critical expectation(s) failed")
+    for part in ("wide_enough", '"s0", "s1"', "remedy: Ask <b>the sender</b> for the original."):
+        assert part in message
+    found = verdicts(tmp_path / "out")
+    assert found["bright_enough"]["passed"]
+    assert found["bright_enough"]["observed"] == "0.5"
+    page = (tmp_path / "out" / "docs" / "own.html").read_text(encoding="utf-8")
+    assert "Ask &lt;b&gt;the sender&lt;/b&gt;" in page
+    assert 'href="own.html"' in (tmp_path / "out" / "docs" / "index.html").read_text(encoding="utf-8")
+
+
+def test_an_own_expectation_that_does_not_suit_its_column_is_told_with_its_entry(tmp_path: Path) -> None:
+    folders = write_inputs(tmp_path, ["cat", "dog"] * 10)
+    folders["review"].mkdir()
+    text = OWN.replace("column: width", "column: label")
+    (folders["review"] / "expectations.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"expectations\.yaml, entry 2 \(wide_enough\): .*cannot be evaluated"
+    ):
+        run(BOUNDS, **folders, out=tmp_path / "out")

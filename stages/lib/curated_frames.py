@@ -8,6 +8,8 @@ from typing import Any
 from stages.lib.artifacts import read_csv, read_json, read_table
 from stages.lib.duplicate_findings import FoundPair, exact_clusters, read_pairs
 from stages.lib.folder_scan import label_variants
+from stages.lib.image_issues import Issue
+from stages.lib.label_cues import Cue
 
 Columns = dict[str, list[Any]]
 
@@ -84,6 +86,26 @@ def _agreement(
     return word
 
 
+def issue_columns(samples: Columns, issues: Mapping[str, Issue]) -> Columns:
+    """Return a column a kind of picture issue: found or fine; `None` where the sample was dropped."""
+    dropped = [status == "drop" for status in samples["status"]]
+    return {
+        name: [
+            None if gone else "found" if faulty else "fine"
+            for gone, faulty in zip(dropped, issue.found.tolist(), strict=True)
+        ]
+        for name, issue in issues.items()
+    }
+
+
+def cue_columns(cues: Sequence[Cue], told: Sequence[bool]) -> Columns:
+    """Return one row a property, whether it gives the label away."""
+    return {
+        "property": [cue.name for cue in cues],
+        "tells": ["the label" if strongly else "little" for strongly in told],
+    }
+
+
 def file_columns(evidence: Evidence) -> Columns:
     """Return one row a file that was seen and not ignored."""
     accepted = [str(name) for name in evidence.samples["source"]]
@@ -110,7 +132,8 @@ def read_evidence(
     ingest: Path, duplicates: Path, label_noise: Path, curate: Path, class_balance: Path
 ) -> Evidence:
     """Read what the earlier stages wrote."""
-    columns = ["sample_id", "label", "status", "reason", "width", "height", "source", "split_hint"]
+    columns = ["sample_id", "label", "status", "reason", "width", "height", "mode", "group", "source"]
+    columns += ["split_hint"]
     samples = read_table(curate / "samples.parquet", columns).to_pydict()
     scores = read_table(label_noise / "scores.parquet", ["sample_id", "is_label_issue"]).to_pydict()
     ids = samples["sample_id"]

@@ -5,11 +5,14 @@ each expectation and the unexpected rows are kept. Its analytics and progress ba
 lives in memory.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from stages.lib.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,13 +25,17 @@ LONGEST_STATEMENT = 300
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation: type and arguments as Great Expectations names them, and what to do on failure."""
+    """One expectation: type and arguments as Great Expectations names them, and what to do on failure.
+
+    `origin` says where a user wrote it; empty for our own.
+    """
 
     name: str
     type: str
     arguments: Mapping[str, Any]
     severity: Severity
     remedy: str
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,11 @@ class Suite:
 
 
 def run_suites(suites: Sequence[Suite]) -> dict[str, list[Outcome]]:
-    """Return each suite's outcomes, in the order of its checks; RuntimeError if one cannot be evaluated."""
-    # Read when the package is imported: with it on, every run would be reported to its makers.
-    os.environ["GX_ANALYTICS_ENABLED"] = "False"
-    import great_expectations as gx
+    """Return each suite's outcomes, in the order of its checks.
+
+    A check that cannot be evaluated is an InputError where a user wrote it, else a RuntimeError.
+    """
+    gx = _great_expectations()
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
@@ -65,52 +73,112 @@ def run_suites(suites: Sequence[Suite]) -> dict[str, list[Outcome]]:
     return {suite.name: _run(context, source, suite) for suite in suites}
 
 
-def _run(context: Any, source: Any, suite: Suite) -> list[Outcome]:
-    import great_expectations as gx
+def _great_expectations() -> Any:
+    # Read when the package is imported: with it on, every run would be reported to its makers.
+    os.environ["GX_ANALYTICS_ENABLED"] = "False"
+    import great_expectations
 
-    batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
+    return great_expectations
+
+
+def expectation_types() -> list[str]:
+    """Return the names of the expectations that the installed Great Expectations has."""
+    found = vars(_great_expectations().expectations)
+    return sorted(name for name in found if name.startswith("Expect") and name != "Expectation")
+
+
+def refusals(kind: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Say why an expectation of this type does not take these arguments; empty where it does."""
+    from pydantic.v1 import ValidationError
+
+    try:
+        getattr(_great_expectations().expectations, kind)(**arguments)
+    except ValidationError as error:
+        return list(dict.fromkeys(_refusal(detail) for detail in error.errors()))
+    except (TypeError, ValueError) as error:
+        return [f"kwargs: {error}"]
+    return []
+
+
+def _refusal(detail: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in detail["loc"] if part != "__root__")
+    return f"kwargs{'.' + place if place else ''}: {detail['msg']}"
+
+
+def _run(context: Any, source: Any, suite: Suite) -> list[Outcome]:
+    gx = _great_expectations()
+    asset = source.add_dataframe_asset(suite.name)
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": suite.frame})
     expected = context.suites.add(gx.ExpectationSuite(name=suite.name))
     for check in suite.checks:
         kind = getattr(gx.expectations, check.type)
         expected.add_expectation(kind(**check.arguments, severity=check.severity, meta={"name": check.name}))
-    definition = gx.ValidationDefinition(name=suite.name, data=batch, suite=expected)
-    result = context.validation_definitions.add(definition).run(
-        batch_parameters={"dataframe": suite.frame},
-        result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [suite.index]},
-    )
+    wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": [suite.index]}
+    # Not through a validation definition: it stores results as JSON, which fails on NumPy's own numbers.
+    result = batch.validate(expected, result_format=wanted)
     by_name = {item.expectation_config.meta["name"]: item for item in result.results}
     return [_outcome(check, by_name[check.name], suite.index) for check in suite.checks]
 
 
 def _outcome(check: Check, item: Any, index: str) -> Outcome:
-    if item.exception_info.get("raised_exception", False) or not item.result:
-        raise RuntimeError(f"expectation {check.name} could not be evaluated: {item.exception_info}")
-    result = item.result
+    fault = _exception(item.exception_info)
+    if fault and check.origin:
+        raise InputError(f"{check.origin}: {check.type} cannot be evaluated on this column: {fault}")
+    if fault:
+        raise RuntimeError(f"expectation {check.name} could not be evaluated: {fault}")
+    result = item.result or {}
     rows = result.get("unexpected_index_list") or []
     # Rows may repeat (both rows of a repeated id); their order is the frame's.
     names = dict.fromkeys(str(row[index]) for row in rows)
-    return Outcome(check, _statement(item), bool(item.success), _observed(result), tuple(names))
+    statement = _statement(item) or f"{check.type} with {json.dumps(dict(check.arguments), sort_keys=True)}"
+    return Outcome(check, statement, bool(item.success), _observed(result, bool(item.success)), tuple(names))
 
 
-def _observed(result: Mapping[str, Any]) -> str:
-    if "observed_value" in result:
-        return f"{result['observed_value']:,}"
-    judged = result["element_count"] - result.get("missing_count", 0)
-    return f"{result['unexpected_count']:,} unexpected of {judged:,}"
+def _exception(info: Mapping[str, Any]) -> str:
+    """Return the first exception's message; Great Expectations keeps one, or one for each metric."""
+    found = [info] if "raised_exception" in info else list(info.values())
+    raised = [entry for entry in found if entry.get("raised_exception")]
+    return str(raised[0].get("exception_message") or "no reason given") if raised else ""
+
+
+def _observed(result: Mapping[str, Any], passed: bool) -> str:
+    value = result.get("observed_value")
+    if value is not None:
+        return _shortened(_plain(value))
+    if "unexpected_count" not in result:
+        return "as expected" if passed else "not so"
+    judged = result.get("element_count", 0) - result.get("missing_count", 0)
+    of_all = f" of {judged:,}" if judged else ""
+    return f"{result['unexpected_count']:,} unexpected{of_all}"
+
+
+def _plain(value: Any) -> str:
+    """Return an observed value as text: numbers with thousands, NumPy's own as plain ones."""
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, int) and not isinstance(number, bool):
+        return f"{number:,}"
+    if isinstance(number, float):
+        return f"{number:.6g}"
+    return number if isinstance(number, str) else json.dumps(number, default=str, ensure_ascii=False)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_STATEMENT else text[: LONGEST_STATEMENT - 1] + "…"
 
 
 def _statement(item: Any) -> str:
-    """Return Great Expectations' own sentence for the expectation, its values filled in."""
+    """Return Great Expectations' own sentence, its values filled in; "" where it has none."""
     item.render()
     sentences = [
-        _filled(content.value.template, content.value.params)
+        _filled(content.value.template, content.value.params or {})
         for content in item.expectation_config.rendered_content
         if content.value.template
     ]
-    text = " ".join(sentences)
-    return text if len(text) <= LONGEST_STATEMENT else text[: LONGEST_STATEMENT - 1] + "…"
+    return _shortened(" ".join(sentences))
 
 
 def _filled(template: str, params: Mapping[str, Any]) -> str:
     # One pass: a class may itself be called "$column".
-    return re.sub(r"\$(\w+)", lambda match: str(params[match[1]]["value"]), template)
+    return re.sub(
+        r"\$(\w+)", lambda match: str(params[match[1]]["value"]) if match[1] in params else match[0], template
+    )

@@ -4,14 +4,14 @@ A prediction file that lacks a sample, repeats one or brings a stranger is refus
 samples than the reader thinks is the worst number an evaluation can print.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from stages.lib.artifacts import read_csv, read_json, read_table
-from stages.lib.components import components
+from stages.lib.components import joined_groups
 from stages.lib.errors import InputError
 from stages.lib.predictions import Predictions, read_predictions
 
@@ -85,15 +85,6 @@ def _labels(rows: list[dict[str, str | None]], classes: tuple[str, ...], split: 
                 f"sample {row['sample_id']}: label {row['label']!r} is not in {split}/classes.json"
             )
     return np.array([position[row["label"]] for row in rows], dtype=np.int64)
-
-
-def joined_groups(*namings: Sequence[str | None]) -> np.ndarray:
-    """Number the groups (N,) int64 that arise when samples sharing a name in any naming belong together."""
-    pairs: list[tuple[int, int]] = []
-    for names in namings:
-        first: dict[str, int] = {}
-        pairs += [(first.setdefault(name, row), row) for row, name in enumerate(names) if name is not None]
-    return components(len(namings[0]), pairs)
 
 
 def load_entries(truth: Truth, folders: list[Path]) -> dict[str, Entry]:
