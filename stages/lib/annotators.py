@@ -58,17 +58,41 @@ def vote_shares(votes: Labels, n_classes: int) -> Doubles:
 
 def agree(votes: Labels, pred_probs: npt.NDArray[np.floating]) -> Consensus:
     """Join votes (N, J), -1 where there is none, with out-of-sample pred_probs (N, K) by EM."""
-    log_model = np.log(np.maximum(pred_probs.astype(np.float64), LEAST_PROBABILITY))
-    posterior = _normalised(np.log(vote_shares(votes, pred_probs.shape[1]) + np.exp(log_model)))[0]
+    model = _Model(np.log(np.maximum(pred_probs.astype(np.float64), LEAST_PROBABILITY)))
+    shares = vote_shares(votes, pred_probs.shape[1])
+    posterior = _normalised(np.log(shares + np.exp(model.log_probs)))[0]
     power = 1.0
     for _ in range(MAX_ROUNDS):
-        confusion = confusion_matrices(votes, posterior)
-        said = log_votes(votes, confusion)
-        power = _best_power(log_model, said, power)
-        before, posterior = posterior, _normalised(_prior(log_model, power) + said)[0]
+        before = posterior
+        said = log_votes(votes, confusion_matrices(votes, posterior))
+        power, posterior = model.joined(said, power)
         if np.abs(posterior - before).max(initial=0) < SETTLED:
             break
-    return Consensus(posterior, confusion_matrices(votes, posterior), power)
+    return Consensus(np.ascontiguousarray(posterior), confusion_matrices(votes, posterior), power)
+
+
+class _Model:
+    """The classifier as a prior. Columns lie together in memory: there are few, and rows are summed often."""
+
+    def __init__(self, log_probs: Doubles) -> None:
+        self.log_probs = np.asfortranarray(log_probs)
+        self._masses: dict[float, Doubles] = {}
+
+    def joined(self, said: Doubles, power: float) -> tuple[float, Doubles]:
+        """Join with log-likelihoods (N, K) under the likeliest of the powers next to `power`: one step a round."""
+        at = int(np.abs(np.log(POWERS / power)).argmin())
+        found = [self._under(float(near), said) for near in POWERS[max(0, at - 1) : at + 2]]
+        best = int(np.argmax([likelihood for _, _, likelihood in found]))
+        return found[best][:2]
+
+    def _under(self, power: float, said: Doubles) -> tuple[float, Doubles, float]:
+        """Return power, posterior (N, K), log-likelihood."""
+        scaled = power * self.log_probs
+        if power not in self._masses:
+            self._masses[power] = _normalised(scaled)[1]
+        scaled += said
+        posterior, mass = _normalised(scaled)
+        return power, posterior, float((mass - self._masses[power]).sum())
 
 
 def confusion_matrices(votes: Labels, posterior: Doubles) -> Doubles:
@@ -77,39 +101,29 @@ def confusion_matrices(votes: Labels, posterior: Doubles) -> Doubles:
     pseudo = PSEUDO_VOTES * (RIGHT * np.eye(n_classes) + (1 - RIGHT) / n_classes)
     counts = np.stack([pseudo] * votes.shape[1])
     for annotator, column in enumerate(votes.T):
-        for said in np.unique(column[column >= 0]):
-            counts[annotator, :, said] += posterior[column == said].sum(0)
+        looked = np.flatnonzero(column >= 0)
+        said = column[looked]
+        for true, weights in enumerate(posterior.T):
+            counts[annotator, true] += np.bincount(said, weights[looked], minlength=n_classes)
     shares: Doubles = counts / counts.sum(2, keepdims=True)
     return shares
 
 
 def log_votes(votes: Labels, confusion: Doubles) -> Doubles:
     """Return the log-likelihood of each sample's votes under each true class: (N, K)."""
-    total = np.zeros((len(votes), confusion.shape[1]))
+    total = np.zeros((confusion.shape[1], len(votes)))
     for column, matrix in zip(votes.T, np.log(confusion), strict=True):
-        looked = column >= 0
-        total[looked] += matrix.T[column[looked]]
-    return total
+        # -1, nobody looked, is the last column: likelihood 1.
+        total += np.hstack([matrix, np.zeros((len(matrix), 1))])[:, column]
+    return total.T
 
 
-def _best_power(log_model: Doubles, said: Doubles, power: float) -> float:
-    """Return the likeliest of the powers next to `power`, or `power`'s nearest itself: one step a round."""
-    at = int(np.abs(np.log(POWERS / power)).argmin())
-    near = POWERS[max(0, at - 1) : at + 2]
-    likelihoods = [_normalised(_prior(log_model, candidate) + said)[1] for candidate in near]
-    return float(near[int(np.argmax(likelihoods))])
-
-
-def _prior(log_model: Doubles, power: float) -> Doubles:
-    scaled = power * log_model
-    prior: Doubles = scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
-    return prior
-
-
-def _normalised(log_weights: Doubles) -> tuple[Doubles, float]:
-    """Return rows as distributions, and the sum of their logarithmic masses."""
-    mass = np.logaddexp.reduce(log_weights, axis=1, keepdims=True)
-    return np.exp(log_weights - mass), float(mass.sum())
+def _normalised(log_weights: Doubles) -> tuple[Doubles, Doubles]:
+    """Return rows as distributions (N, K), and the logarithm of each row's mass (N,)."""
+    highest = log_weights.max(1, keepdims=True)
+    grown = np.exp(log_weights - highest)
+    mass = grown.sum(1, keepdims=True)
+    return grown / mass, (highest + np.log(mass))[:, 0]
 
 
 def derived_from(labels: Labels, votes: Labels) -> bool:
