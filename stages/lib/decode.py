@@ -2,8 +2,8 @@
 
 A pure function of bytes. Rules, the same for every image:
 - Only JPEG, PNG, BMP, TIFF, WebP and GIF are opened; the header's size is judged before any pixel is decoded.
-- Pillow's `verify` (PNG checksums) and a full `load` must both pass, and the file's own end must be there:
-  half a JPEG passes the first, a PNG without its end the second.
+- A PNG's checksums and a full `load` must both pass, and the file's own end must be there: half a JPEG passes
+  Pillow's `verify` (which looks at PNG alone), a PNG without its end passes `load`.
 - Grey stays grey. 16-bit grey is divided by 257 (65535 → 255). CMYK is R = (255 − C)(255 − K) / 255, likewise
   G and B, without colour management; JPEGs with Adobe's marker hold it inverted, those without do not.
 - Transparency is laid on the background colour. Of several frames the first is taken. EXIF orientation is
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.lib.ending import is_cut
+from stages.lib.ending import has_sound_chunks, is_cut
 from stages.lib.refusal import RefusalError
 from stages.lib.signature import ALLOWED, allowed_format, refuse_unknown
 
@@ -99,20 +99,30 @@ def _decode(data: bytes, limits: Limits, background: tuple[int, int, int]) -> De
         _check_header(image, limits)
         _check_metadata(image)
         file_format = _format(image)
-        image.verify()
-    if is_cut(data, file_format):
-        raise _truncated(f"the end of the {file_format} is missing")
-    with _open(data) as image:
-        findings = ["multi_frame"] if getattr(image, "is_animated", False) else []
-        mode = image.mode
-        image.load()
-        _check_header(image, limits)
-        _check_metadata(image)
-        if image.has_transparency_data:
-            findings.append("transparency")
-        pixels = _to_pixels(image, background)
-        orientation = _orientation(image, findings)
-        return Decoded(upright(pixels, orientation), mode, file_format, tuple(findings))
+        is_sound = file_format != "PNG" or has_sound_chunks(data)
+        if not is_sound:
+            image.verify()
+        if is_cut(data, file_format):
+            raise _truncated(f"the end of the {file_format} is missing")
+        if is_sound:
+            return _loaded(image, file_format, limits, background)
+    with _open(data) as image:  # Pillow's verify closes what it was called on
+        return _loaded(image, file_format, limits, background)
+
+
+def _loaded(
+    image: "Image.Image", file_format: str, limits: Limits, background: tuple[int, int, int]
+) -> Decoded:
+    findings = ["multi_frame"] if getattr(image, "is_animated", False) else []
+    mode = image.mode
+    image.load()
+    _check_header(image, limits)
+    _check_metadata(image)
+    if image.has_transparency_data:
+        findings.append("transparency")
+    pixels = _to_pixels(image, background)
+    orientation = _orientation(image, findings)
+    return Decoded(upright(pixels, orientation), mode, file_format, tuple(findings))
 
 
 def _open(data: bytes) -> "Image.Image":
@@ -185,11 +195,11 @@ def _to_pixels(image: "Image.Image", background: tuple[int, int, int]) -> np.nda
     if image.has_transparency_data:
         return _on_background(image, background)
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
+        return np.asarray(image if image.mode == "L" else image.convert("L"))
     if image.mode == "CMYK":
         return _from_cmyk(image)
     if image.mode in ("P", "RGB", "RGBX", "YCbCr"):
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     raise RefusalError("mode_not_supported", f"colour mode {image.mode}: save the image as RGB or greyscale")
 
 

@@ -130,7 +130,7 @@ class Intake:
     findings: Counter[str] = field(default_factory=Counter)
     repeats: Counter[str] = field(default_factory=Counter)
     digest: Any = field(default_factory=hashlib.sha256)
-    _waiting: list[dict[str, Any]] = field(default_factory=list)
+    _waiting: list[tuple[Any, ...]] = field(default_factory=list)
     _batches: list[pa.RecordBatch] = field(default_factory=list)
 
     def take(self, record: Record, spool: Spool) -> None:
@@ -149,32 +149,35 @@ class Intake:
     def _accept(self, image: Accepted, spool: Spool) -> None:
         facts = image.facts
         sample_id = facts.sample_id or self._sample_id(image.sha256)
-        findings = sorted({*facts.findings, *image.findings})
+        findings = sorted({*facts.findings, *image.findings}) if facts.findings or image.findings else ()
         self.n_accepted += 1
         self.channels = max(self.channels, image.channels)
         self.findings.update(findings)
         self.digest.update(f"{sample_id} {len(image.png)} ".encode() + image.png)
         spool.append(image.png)
-        row = {
-            "sample_id": sample_id,
-            "label": facts.label,
-            "source": facts.name,
-            "width": image.width,
-            "height": image.height,
-            "mode": image.mode,
-            "sha256": image.sha256,
-            "group": facts.group,
-            "split_hint": facts.split_hint,
-            "findings": ",".join(findings),
-        }
-        self._waiting.append(row | dict(zip(self.annotators, facts.votes, strict=True)))
+        row = (
+            sample_id,
+            facts.label,
+            facts.name,
+            image.width,
+            image.height,
+            image.mode,
+            image.sha256,
+            facts.group,
+            facts.split_hint,
+            ",".join(findings),
+        )
+        self._waiting.append(row + facts.votes)
         if len(self._waiting) == ROWS_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
         """Turn the waiting rows into columns."""
         if self._waiting:
-            self._batches.append(pa.RecordBatch.from_pylist(self._waiting, schema=self._schema()))
+            columns = zip(*self._waiting, strict=True)
+            schema = self._schema()
+            arrays = [pa.array(cells, kind) for cells, kind in zip(columns, schema.types, strict=True)]
+            self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
             self._waiting.clear()
 
     def _schema(self) -> pa.Schema:

@@ -22,7 +22,10 @@ from stages.lib.text_table import TextTable, blank_to_null, check_header
 
 MAGIC = b"PAR1"
 IMAGES_AT_ONCE = 32
-"""Cells read in one step: photographs of 10 MB stay under 320 MB, small images are batched later."""
+MOST_AT_ONCE = 4096
+BYTES_AT_ONCE = 2**22
+"""Cells read in one step: as many as hold about BYTES_AT_ONCE, but at least IMAGES_AT_ONCE, so that photographs
+of 10 MB stay under 320 MB and small images are not read one by one."""
 
 
 @contextmanager
@@ -124,16 +127,32 @@ def holds_bytes(path: Path, column: str) -> bool:
     )
 
 
+def _images_at_once(file: pq.ParquetFile, column: str) -> int:
+    """Choose how many cells to read in one step, by the row group whose cells are largest on average."""
+    largest = 1
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        parts = (group.column(position) for position in range(group.num_columns))
+        size = sum(part.total_uncompressed_size for part in parts if _is_in(part.path_in_schema, column))
+        largest = max(largest, size // max(1, group.num_rows))
+    return max(IMAGES_AT_ONCE, min(MOST_AT_ONCE, BYTES_AT_ONCE // largest))
+
+
+def _is_in(path: str, column: str) -> bool:
+    return path == column or path.startswith(f"{column}.")
+
+
 def stream_images(path: Path, column: str, n_rows: int) -> Iterator[bytes | None]:
     """Yield the encoded image of each of n_rows rows, None where there is none."""
     n_read = 0
     with opened(path) as file:
-        for batch in file.iter_batches(IMAGES_AT_ONCE, columns=[column]):
+        for batch in file.iter_batches(_images_at_once(file, column), columns=[column]):
             n_read += len(batch)
             if n_read > n_rows:
                 break
-            for cell in batch.column(0):
-                value = cell.as_py()
-                yield value.get("bytes") if isinstance(value, dict) else value
+            cells = batch.column(0)
+            if pa.types.is_struct(cells.type):
+                cells = cells.flatten()[cells.type.get_field_index("bytes")]
+            yield from cells.to_pylist() if batch.nbytes < BYTES_AT_ONCE else (cell.as_py() for cell in cells)
     if n_read != n_rows:
         raise _damaged(path, f"column {column!r} does not have {n_rows} rows")

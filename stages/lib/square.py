@@ -15,10 +15,10 @@ def fit_square(pixels: np.ndarray, side: int, fit: Fit, background: tuple[int, i
     """Resample (H, W) or (H, W, 3) uint8 to (side, side[, 3]); bicubic, averaging where it shrinks."""
     from PIL import Image
 
-    image = Image.fromarray(pixels)
-    width, height = image.size
+    height, width = pixels.shape[:2]
     if width == height == side:
         return pixels
+    image = Image.fromarray(pixels)
     if fit == "pad":
         return _padded(image, side, background)
     shorter = min(width, height)
