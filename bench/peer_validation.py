@@ -13,7 +13,7 @@ Peers live in a virtual environment of their own, because cleanvision is no depe
 --make-peers makes FOLDER/peers. They are given the embedding of `embed`, so no time of theirs goes into
 features. Counted are CPU seconds (user + system, children included) of whole processes, imports too; all
 run with the threads that the stages pin. --network runs `label_noise` once more with small networks, and
-gives that ratio apart. The first ratio is to cleanvision and label issues alone; the second adds Datalab, whose
+gives that ratio apart. The first ratio is to cleanvision and label issues; the second adds Datalab, whose
 other issues (outliers, near duplicates, class imbalance, …) overlap with what the stages find.
 """
 
@@ -66,7 +66,8 @@ def run(name: str, command: Sequence[str], folder: Path) -> Cost:
     started = time.perf_counter()
     log = folder / f"{name}.log"
     with log.open("w") as file:
-        process = subprocess.Popen(command, cwd=folder, env=os.environ | single | own, stdout=file, stderr=file)
+        environment = os.environ | single | own
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     text = log.read_text()

@@ -3,8 +3,8 @@
 From pictures, embeddings, given labels and annotators' labels (manifest columns `annotator_<name>`) to:
 `scores.parquet` (given and suggested label, quality 0 bad ... 1 good, whether it is a label issue),
 `pred_probs.npy` (out of sample, (n_labelled, K) float32), `classes.json`, `consensus.parquet` (what
-annotators and model together believe, how surely; ties without a label too), `annotators.csv` (the least accurate first) and
-`noise_matrix.csv` (which class passes for which).
+annotators and model together believe, how surely; of ties without a label too), `annotators.csv` (the least
+accurate first) and `noise_matrix.csv` (which class passes for which).
 
 K-fold cross-validation, equal pictures always in the same fold (a copy in training would vouch for its own
 label), of logistic regression on the standardised embedding (`linear`) or of small networks on the pixels

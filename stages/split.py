@@ -83,7 +83,7 @@ def share_rows(division: Division, labels: Sequence[str | None]) -> list[tuple[s
     return [(name, part, count.get((name, part), 0)) for name in division.classes for part in PLACES[::-1]]
 
 
-def rare_rows(division: Division, labels: Sequence[str | None]) -> list[tuple[str, int, int, int, int]]:
+def rare_rows(division: Division, labels: Sequence[str | None]) -> list[tuple[object, ...]]:
     """Return rows (class, train, val, test, sitting out) of the classes too small to be measured."""
     count = Counter(zip(labels, division.names, strict=True))
     parts = (*PLACES[::-1], "")

@@ -79,7 +79,7 @@ NEAR: dict[str, Edit] = {"moved": moved, "reencoded": reencoded, "relit": relit}
 
 
 def photographs(n: int, side: int = 32, seed: int = 0) -> np.ndarray:
-    """Noise whose amplitude falls with frequency as in photographs (Field 1987), in colours that go together."""
+    """Noise whose amplitude falls with frequency as in photographs (Field 1987), in related colours."""
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None])
     fall = 1 / np.maximum(frequency, 1 / side)

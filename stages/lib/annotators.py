@@ -79,7 +79,7 @@ class _Model:
         self._masses: dict[float, Doubles] = {}
 
     def joined(self, said: Doubles, power: float) -> tuple[float, Doubles]:
-        """Join with log-likelihoods (N, K) under the likeliest of the powers next to `power`: one step a round."""
+        """Join with log-likelihoods (N, K) under the likeliest power next to `power`: one step a round."""
         at = int(np.abs(np.log(POWERS / power)).argmin())
         found = [self._under(float(near), said) for near in POWERS[max(0, at - 1) : at + 2]]
         best = int(np.argmax([likelihood for _, _, likelihood in found]))

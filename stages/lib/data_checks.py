@@ -82,8 +82,8 @@ def _copy_checks(params: CheckBounds) -> list[Check]:
         "curate.conflicts to neutral or drop."
     )
     leak = (
-        "The official split has one picture in several parts: drop it from one in data/review/decisions.csv, or "
-        "leave ingest.split empty. The report says what leaks are worth (duplicate tax)."
+        "The official split has one picture in several parts: drop it from one in data/review/decisions.csv, "
+        "or leave ingest.split empty. The report says what leaks are worth (duplicate tax)."
     )
     return [
         _mostly("exact_copies_agree", ("exact_copies", "agree"), 0, "warning", settle),

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stages.lib.augment_mix import Mix
 from stages.lib.checks import Check, at_least
 from stages.lib.label_signal import label_signal
 from stages.lib.loop import LoopState, Phase, Recipe, TrainingSet, fit
@@ -33,10 +34,15 @@ class Watched:
     looks: list[np.ndarray] = field(default_factory=list)
 
     def loss(
-        self, network: nn.Module, images: torch.Tensor, index: torch.Tensor, randomness: torch.Generator
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        index: torch.Tensor,
+        randomness: torch.Generator,
+        mix: Mix | None = None,
     ) -> torch.Tensor:
         """Return the task's loss."""
-        return self.task.loss(network, images, index, randomness)
+        return self.task.loss(network, images, index, randomness, mix)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Keep what the network believes; the figures are made of it later."""

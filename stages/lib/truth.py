@@ -74,7 +74,7 @@ def load_truth(curate: Path, split: Path, duplicates: Path) -> Truth:
 def has_official_split(curate: Path) -> bool:
     """Say whether the data came with a split of its own."""
     hints = read_table(curate / "samples.parquet", ["split_hint"])["split_hint"]
-    return hints.null_count < len(hints)
+    return bool(hints.null_count < len(hints))
 
 
 def _labels(rows: list[dict[str, str | None]], classes: tuple[str, ...], split: Path) -> np.ndarray:
