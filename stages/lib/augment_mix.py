@@ -131,6 +131,6 @@ def beta_draws(uniform: torch.Tensor, alpha: float) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def _beta_quantiles(alpha: float) -> torch.Tensor:
-    from scipy.special import betaincinv  # type: ignore[import-untyped]
+    from scipy.special import betaincinv
 
     return torch.from_numpy(betaincinv(alpha, alpha, np.linspace(0, 1, QUANTILES + 1)))
