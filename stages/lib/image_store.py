@@ -118,12 +118,12 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def _encode_unfiltered(pixels: np.ndarray) -> bytes:
-    """Encode (H, W) or (H, W, 3) uint8 as PNG whose rows are not filtered (PNG, second edition, section 5)."""
+    """Encode (H, W) or (H, W, 3) uint8 as PNG whose rows are not filtered (PNG, second edition)."""
     height, width = pixels.shape[:2]
     rows = np.zeros((height, 1 + pixels[0].size), np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = pixels.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if pixels.ndim == 2 else 2, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 6)), (b"IEND", b""))
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in parts)
 
 
