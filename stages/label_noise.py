@@ -15,8 +15,8 @@ A class with fewer distinct pictures than folds is not assessable: a model that 
 would call every one of its samples wrong. Its samples get quality 1, no issue, and the metrics say so; with
 annotators, these speak alone.
 
-Cost: 2.5 CPU seconds on digits, 2 of them imports (scikit-learn, cleanlab). bench/cifar_label_noise.py states
-figures and cost on 50,000 images.
+Cost: 2.5 CPU seconds on digits, 2 of them imports (scikit-learn, cleanlab); 60,000 x 912 (linear) 16.
+bench/cifar_label_noise.py states figures and cost on 50,000 images.
 """
 
 from collections.abc import Callable

@@ -118,7 +118,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def _encode_unfiltered(pixels: np.ndarray) -> bytes:
-    """Encode (H, W) or (H, W, 3) uint8 as PNG whose rows are not filtered (PNG specification, section 9)."""
+    """Encode (H, W) or (H, W, 3) uint8 as PNG whose rows are not filtered (PNG, second edition)."""
     height, width = pixels.shape[:2]
     rows = np.zeros((height, 1 + pixels[0].size), np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = pixels.reshape(height, -1)

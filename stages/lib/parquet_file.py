@@ -24,8 +24,8 @@ MAGIC = b"PAR1"
 IMAGES_AT_ONCE = 32
 MOST_AT_ONCE = 4096
 BYTES_AT_ONCE = 2**22
-"""Cells read in one step: as many as hold about BYTES_AT_ONCE, but at least IMAGES_AT_ONCE. Photographs of
-10 MB stay under 320 MB, and small images are not read one by one."""
+"""Cells read in one step: as many as hold about BYTES_AT_ONCE, but at least IMAGES_AT_ONCE, so that
+photographs of 10 MB stay under 320 MB and small images are not read one by one."""
 
 
 @contextmanager

@@ -109,3 +109,20 @@ def test_a_label_that_repeats_votes_is_derived_and_an_independent_one_is_not() -
     assert derived_from(majority, votes)
     assert derived_from(np.where(np.arange(200) < 9, -1, votes[:, 1]), votes)
     assert not derived_from(truth, votes)
+
+
+def test_counts_and_likelihoods_are_those_of_plain_loops() -> None:
+    rng = np.random.default_rng(3)
+    votes, posterior = rng.integers(-1, K, (50, 2)), rng.dirichlet(np.ones(K), 50)
+    counts = np.stack([0.8 * np.eye(K) + 0.2 / K] * 2)
+    for row, said_by in enumerate(votes):
+        for annotator, vote in enumerate(said_by):
+            if vote >= 0:
+                counts[annotator, :, vote] += posterior[row]
+    confusion = confusion_matrices(votes, posterior)
+    np.testing.assert_allclose(confusion, counts / counts.sum(2, keepdims=True))
+    likelihood = [
+        [sum(np.log(confusion[j, true, v]) for j, v in enumerate(row) if v >= 0) for true in range(K)]
+        for row in votes
+    ]
+    np.testing.assert_allclose(log_votes(votes, confusion), likelihood)

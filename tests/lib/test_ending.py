@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.lib.ending import is_cut
+from stages.lib.ending import has_sound_chunks, is_cut
 
 
 def encode(image_format: str, **options: object) -> bytes:
@@ -42,3 +42,19 @@ def test_a_thumbnail_inside_a_jpeg_is_not_its_end() -> None:
     data = encode("JPEG", exif=exif.tobytes() + encode("JPEG", quality=10))
     assert not is_cut(data, "JPEG")
     assert is_cut(data[:-2], "JPEG")
+
+
+@given(place=st.integers(8, len(WHOLE["PNG"][0]) - 1), bit=st.integers(0, 7))
+def test_I2_no_changed_bit_leaves_a_png_with_sound_chunks(place: int, bit: int) -> None:
+    (whole,) = WHOLE["PNG"]
+    changed = bytearray(whole)
+    changed[place] ^= 1 << bit
+    assert has_sound_chunks(whole)
+    assert has_sound_chunks(whole + b"what follows does not matter")
+    assert not has_sound_chunks(bytes(changed))
+
+
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_I2_a_png_that_was_cut_has_no_sound_chunks(share: float) -> None:
+    (whole,) = WHOLE["PNG"]
+    assert not has_sound_chunks(whole[: int(share * len(whole))])

@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 
 from stages.lib import image_store
-from stages.lib.image_store import encode_png, read_pixels, write_images
+from stages.lib.ending import has_sound_chunks
+from stages.lib.image_store import decode_png, encode_png, read_pixels, write_images
 
 
 def store(folder: Path, arrays: list[np.ndarray], channels: int) -> None:
     images = ((f"s{i}", encode_png(array)) for i, array in enumerate(arrays))
     write_images(folder / image_store.FILE, images, arrays[0].shape[0], channels, "digest")
+
+
+@pytest.mark.parametrize("side", [1, 8, 18, 31, 32, 33])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_small_and_large_images_are_sound_pngs_of_their_pixels(side: int, channels: int) -> None:
+    array = np.random.default_rng(side).integers(0, 256, (side, side, channels), np.uint8)
+    encoded = encode_png(array)
+    assert has_sound_chunks(encoded)
+    assert np.array_equal(decode_png(encoded, channels), array)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,8 +1,11 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from stages.lib import parquet_file
 from stages.lib.errors import InputError
 from stages.lib.parquet_file import holds_bytes, read_parquet_table, stream_images
 from tests.table_fixture import picture, write_parquet_table
@@ -27,6 +30,17 @@ def path(tmp_path: Path) -> Path:
 
 def test_images_come_as_they_were_written_whatever_the_row_groups(path: Path) -> None:
     assert list(stream_images(path, "image", 40)) == [picture(number) for number in range(40)]
+
+
+@pytest.mark.parametrize("at_once", [0, 2**22])
+def test_N3_cells_without_an_image_are_none_in_small_steps_as_in_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(parquet_file, "BYTES_AT_ONCE", at_once)
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = [{"bytes": b"one", "path": None}, None, {"bytes": None, "path": "two.png"}] * 50
+    pq.write_table(pa.table({"image": pa.array(cells, kind)}), tmp_path / "t.parquet", row_group_size=40)
+    assert list(stream_images(tmp_path / "t.parquet", "image", 150)) == [b"one", None, None] * 50
 
 
 @pytest.mark.parametrize("n_rows", [39, 41])
