@@ -156,7 +156,8 @@ def grow(data: Data, vectors: np.ndarray, steps: int) -> None:
         found = find(data, size, vectors)
         for arm, pairs in zip(ARMS, (found, with_judged(data, size, found)), strict=True):
             now = assign(data, size, pairs)
-            total[arm] += report(arm, size, data, before.get(arm), now)
+            # update keeps counts of 0, which are what this is about.
+            total[arm].update(report(arm, size, data, before.get(arm), now))
             before[arm] = now
         print(f"    CPU s {time.process_time():.0f}", flush=True)
     official(data, found)

@@ -187,7 +187,7 @@ def test_l7_fewer_than_two_classes_stop_the_chain(tmp_path: Path, labels: list[s
 def evidence(**samples: list[Any]) -> Evidence:
     n = len(samples["label"])
     defaults = {"sample_id": [f"s{k}" for k in range(n)], "status": ["keep"] * n, "reason": [""] * n}
-    sides = {"width": [8] * n, "height": [8] * n, "source": ["x"] * n}
+    sides = {"width": [8] * n, "height": [8] * n, "source": ["x"] * n, "split_hint": [None] * n}
     doubts = {f"s{k}": True for k in range(n)}
     pairs = [FoundPair(0, k, 1.0, "exact") for k in range(1, n)]
     return Evidence(defaults | sides | samples, doubts, pairs, [], [], {"classes": {}})
