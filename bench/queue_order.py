@@ -3,10 +3,10 @@
     python -m bench.queue_order [--repeats 20]
 
 Each repeat: 80 labelled digits train three small networks (scikit-learn's MLP: quick, and the order does not
-depend on ours), which order a queue of 800 others; a fifth of the queue are blends of two classes, which nobody
-can label, so that looking at one teaches nothing. A person looks at the first 80 of the queue, what they could
-label is added, and three new networks are scored on 500 further digits. Orders: random, the entropy of the
-ensemble's mean (what the stage `predict` does), and the members' disagreement (mutual information).
+depend on ours), which order a queue of 800 others; a fifth of the queue are blends of two classes, which
+nobody can label, so that looking at one teaches nothing. A person looks at the first 80 of the queue, what
+they could label is added, and three new networks are scored on 500 further digits. Orders: random, the
+entropy of the ensemble's mean, and the members' disagreement (mutual information), as `predict` orders.
 """
 
 import argparse
@@ -38,7 +38,8 @@ def usefulness(order: str, believed: np.ndarray, rng: np.random.Generator) -> np
     if order == "random":
         return rng.random(believed.shape[1])
     spread = entropy(believed.mean(0))
-    return spread if order == "entropy" else spread - entropy(believed).mean(0)
+    within: np.ndarray = entropy(believed).mean(axis=0)
+    return spread if order == "entropy" else spread - within
 
 
 def repeat(pixels: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, tuple[float, int]]:
