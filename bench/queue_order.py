@@ -36,10 +36,9 @@ def beliefs(seen: np.ndarray, labels: np.ndarray, asked: np.ndarray, seed: int) 
 def usefulness(order: str, believed: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return how useful each sample of the queue is held to be: (n,)."""
     if order == "random":
-        return rng.random(believed.shape[1])
+        return np.asarray(rng.random(len(believed[0])))
     spread = entropy(believed.mean(0))
-    within: np.ndarray = entropy(believed).mean(axis=0)
-    return spread if order == "entropy" else spread - within
+    return spread if order == "entropy" else np.asarray(spread - entropy(believed).mean(0))
 
 
 def repeat(pixels: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, tuple[float, int]]:
