@@ -202,6 +202,15 @@ def data_advice(findings: Findings) -> list[str]:
         found.append(
             f"In {plural(len(findings.conflicts), 'pair')} of copies the labels differ: one of each is wrong."
         )
+    told = [row for row in findings.cues if row["is_cue"] == "true"]
+    if told:
+        found.append(
+            f"“{told[0]['property'].replace('_', ' ')}” alone tells the class “{told[0]['class']}” from the "
+            "rest: see below before you believe an accuracy, the model may have learned that instead."
+        )
+    faulty = [row["name"] for row in findings.verdict["expectations"] if not row["passed"]]
+    if len({f"few_{row['issue']}" for row in findings.image_issues} & set(faulty)):
+        found.append("More pictures than allowed are faulty as pictures (blank, dark, blurry, …): see below.")
     if not findings.human["measured"]:
         found.append(
             "Have two people label the test images independently: only that shows what remains to gain."
