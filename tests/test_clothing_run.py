@@ -4,8 +4,10 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from stages.lib.artifacts import read_csv, read_json, read_table
 from tests.chain import Chain
@@ -13,7 +15,7 @@ from tests.real_data import shared_data
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "ingest": {
         "source": "table",
         "path": "data/raw/clothing/images.csv",
@@ -33,8 +35,6 @@ SETTINGS = {
         "head_epochs": 1,
         "widths": [16, 32, 48, 64],
         "learning_rate": 1e-3,
-        "flip": True,
-        "padding": "reflection",
     },
     "distill": {"epochs": 3, "widths": [16, 24]},
 }
@@ -50,7 +50,9 @@ def clothes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     shutil.copytree(source, copied, copy_function=shutil.copyfile)
     for folder in [copied, *(path for path in copied.rglob("*") if path.is_dir())]:
         folder.chmod(0o755)
-    chain.set_params(**SETTINGS)
+    augment = yaml.safe_load((chain.root / "params.yaml").read_text(encoding="utf-8"))["train"]["augment"]
+    photographs = {"augment": augment | {"flip": True, "padding": "reflection"}}
+    chain.set_params(**SETTINGS | {"train": SETTINGS["train"] | photographs})
     chain.repro()
     return chain
 

@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from stages import train
 from stages.lib.device import SMALL_SIDE, VARIABLE, torch_device
 from stages.lib.errors import MachineError
 from stages.lib.threads import THREADS
+from stages.lib.zeros_network import zeros_network_probs
+from tests.prepared_data import bars_dataset
+from tests.training_fixture import even_plan, train_params
 
 
 def test_threads_follow_from_the_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,8 +26,27 @@ def test_p6_an_unknown_device_is_refused(asked: str, monkeypatch: pytest.MonkeyP
         torch_device(8)
 
 
-def test_p6_a_device_that_is_missing_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("asked", "there"), [("cuda", 0), ("cuda:0", 0), ("cuda:7", 1)])
+def test_p6_a_device_that_is_missing_is_refused_with_the_remedy(
+    asked: str, there: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, asked)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    message = rf"{asked}: torch sees {there} GPUs here; set ASSAY_DEVICE=cpu or auto"
+    with pytest.raises(MachineError, match=message) as caught:
+        torch_device(8)
+    assert caught.value.exit_code == 3
+
+
+def test_p6_a_stage_that_learns_asks_for_the_device_before_it_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(VARIABLE, "cuda:7")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(MachineError, match=r"torch sees 1 GPUs here; set ASSAY_DEVICE=cpu or auto"):
-        torch_device(8)
+    dataset = bars_dataset(30)
+    for start in (
+        lambda: train.fit_classifier(dataset, even_plan(3), tmp_path / "none", train_params(), 0),
+        lambda: zeros_network_probs(dataset.labels, 3, (8, 8, 1), seed=0),
+    ):
+        with pytest.raises(MachineError, match="set ASSAY_DEVICE=cpu or auto"):
+            start()

@@ -34,11 +34,11 @@ def test_the_standard_error_is_that_of_random_deals() -> None:
 def test_chance_passes_no_more_often_than_it_says_however_many_looks_there_are() -> None:
     rng = np.random.default_rng(1)
     passed = 0
-    for trial in range(400):
+    for trial in range(200):
         probs, labels = random_probs(rng, 12, 25, 5), rng.integers(0, 5, 25)
         found = label_signal(probs, labels, 0.05, trial)
         passed += found.z > found.chance_bound
-    assert passed / 400 <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
+    assert passed / 200 <= 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
 
 
 @pytest.mark.parametrize(("n", "k", "power"), [(30, 3, 1.5), (140, 18, 1.0), (1000, 10, 0.3)])
@@ -53,7 +53,7 @@ def test_a_blind_prediction_has_no_signal_even_through_rounding() -> None:
     found = label_signal(probs, rng.integers(0, 3, 40), CHANCE, 0)
     assert abs(found.z) < 0.1
     alike = label_signal(np.full((2, 40, 3), 1 / 3), rng.integers(0, 3, 40), CHANCE, 0)
-    assert alike.z == 0 < alike.chance_bound
+    assert alike.z < 1e-6 < alike.chance_bound
 
 
 def test_other_class_shares_and_too_much_confidence_do_not_hide_what_is_known() -> None:
