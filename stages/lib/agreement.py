@@ -27,7 +27,7 @@ def with_others(said: np.ndarray, counts: np.ndarray) -> list[tuple[int, int]]:
 
 
 def unnamed_with_others(counts: np.ndarray, more: np.ndarray) -> tuple[int, int]:
-    """Return the same for votes (N, K) whose givers are not known, all together; `more` (N, K) vote beside them."""
+    """Return the same for votes (N, K) whose givers are unknown, together; `more` (N, K) are other votes."""
     equal = judged = 0
     for k in np.flatnonzero(counts.sum(axis=0)):
         others = counts + more
@@ -68,7 +68,7 @@ def cohen_kappa(one: np.ndarray, other: np.ndarray, n_classes: int) -> float | N
 
 
 def fleiss_kappa(counts: np.ndarray) -> float | None:
-    """Return Fleiss' kappa (1971); samples may differ in their number of votes, those with one are left out."""
+    """Return Fleiss' kappa (1971); samples may differ in number of votes, those with one do not count."""
     several = counts[counts.sum(axis=1) > 1]
     if not len(several):
         return None

@@ -3,22 +3,23 @@
 Two people who agree may both be wrong, and they are so on the same pictures. Solving for the accuracy as if
 errors fell anywhere (`independent_accuracy`) therefore overstates people. What is estimated here instead:
 
-- Somebody slips, anywhere, with probability e; otherwise they see what can be seen.
-- What can be seen differs from picture to picture: the shares of opinions are Dirichlet(s q + a truth), where q
-  is what a classifier that never saw the picture's annotations thinks of it (softened or sharpened by a power
-  fitted here), so that confusable classes are known, and small s means that errors sit on few pictures.
+- Somebody slips, anywhere, with probability e; otherwise they say what can be seen.
+- What can be seen differs from picture to picture: the shares of opinions are Dirichlet(s q + a truth), q
+  being what a classifier that never learned from these votes thinks of the picture (to a power fitted here),
+  so that confusable classes are known. A small s means that errors sit on few pictures.
 
-Pairs of opinions identify e, the power of q, and how much opinions scatter. They do NOT identify `a`: for any
-a >= 1 there is an s that gives every pair of opinions the same probability (expand the second moments: off the
-diagonal both give C q_j q_k with C = s (s + 2 a) / ((s + a) (s + a + 1))). `a` says how much the truth weighs
-beside what people see in the picture: 1 is a truth that is no better than one more opinion, infinity is a truth
-that all see but for errors that fall anywhere. It was chosen on CIFAR-10N, where the truth is known; the
-interval goes from half to double of it, and the sampling error of the annotations is added at both ends.
+Pairs of opinions identify e, the power of q, and how much opinions scatter. They do NOT identify a: for any
+a >= 1 there is an s that gives every pair of opinions the same probability (expand the second moments: off
+the diagonal they are C q_j q_k with C = s (s + 2 a) / ((s + a) (s + a + 1))). a says how much the truth weighs
+beside what else can be seen: 1 is a truth no better than one more opinion, infinity a truth that all see but
+for errors that fall anywhere. It was chosen on CIFAR-10N, where the truth is known; the interval goes from
+half to double of it, and the sampling error of the annotations is added at both ends.
 
 Limits: where most people would name the wrong class, nobody who asks only people can know it (0.7 % of
 CIFAR-10H's pictures, worth 0.2 points). People who talk to each other or copy a suggestion are not
-independent. Slips are taken to fall evenly on all classes. Few classes (2, 3) and few pictures (under some
-hundreds) leave little to fit: the interval widens, the shape stays assumed.
+independent. Slips are taken to fall evenly on all classes. With two or three classes, and with fewer than
+some hundred pictures, there is little to fit: the interval widens, and the shape stays assumed. With more
+than two votes a picture the sampling error is overstated (pairs of one picture count as if they were alike).
 """
 
 from dataclasses import dataclass
@@ -27,9 +28,9 @@ from statistics import NormalDist
 import numpy as np
 
 TRUTH_WEIGHT = 5.0
-"""`a`: between 4.6 and 5 recovers CIFAR-10N's accuracy (25,000 pictures, three pairs of annotators, a classifier
-that saw two annotators of the other half); see bench/human_baseline.py. Three opinions a picture would identify
-it, and give 2.7 there, which is 0.9 points too low: the model is not the truth, so it is a range."""
+"""a: about 5 recovers CIFAR-10N's accuracy for each pair of its annotators, on either half of 25,000 pictures
+(bench/human_baseline.py). Three opinions a picture would identify it, and gave 2.7 there (8,000 pictures),
+which puts the accuracy 1.0 point too low: the model is not the world, and therefore it is a range."""
 
 TRUTH_WEIGHTS = (TRUTH_WEIGHT / 2, TRUTH_WEIGHT * 2)
 
@@ -82,7 +83,7 @@ def pairs_of(counts: np.ndarray) -> Pairs:
 
 
 def independent_accuracy(agreement: float, n_classes: int) -> float:
-    """Return the accuracy that explains how often two people agree if errors fell on any picture and class."""
+    """Return the accuracy that explains how often two people agree if errors fell anywhere."""
     inner = (n_classes - 1) * max(n_classes * agreement - 1, 0.0)
     return float((1 + np.sqrt(inner)) / n_classes)
 
@@ -134,7 +135,7 @@ def _log_likelihood(params: np.ndarray, pairs: Pairs, logs: np.ndarray) -> np.nd
 
 def _fit(pairs: Pairs, logs: np.ndarray) -> np.ndarray:
     """Return the most likely log power, logit of e, and logit of C (3,)."""
-    from scipy.optimize import minimize  # type: ignore[import-untyped]
+    from scipy.optimize import minimize
 
     def loss(params: np.ndarray) -> float:
         return -float(_log_likelihood(params, pairs, logs).mean())
@@ -159,7 +160,7 @@ def _accuracies(params: np.ndarray, logs: np.ndarray, truth_weight: float) -> np
 
 
 def _standard_error(params: np.ndarray, pairs: Pairs, logs: np.ndarray, truth_weight: float) -> float:
-    """Return the standard error of the mean accuracy: what each sample adds to it, and to the fit (sandwich)."""
+    """Return the standard error of the mean accuracy: by each sample's influence."""
 
     def moved(of: str, direction: int) -> tuple[np.ndarray, np.ndarray]:
         sides = []

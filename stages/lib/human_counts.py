@@ -49,14 +49,14 @@ def check(table: TextTable, column: str, faults: RowFaults) -> None:
 
 
 def with_order(manifest: pa.Table, classes: Sequence[str]) -> pa.Table:
-    """Note the counts' class order: `classes`, or the labels by name; InputError where the length is another."""
+    """Note the class order: `classes`, or the labels by name; InputError where lists have another length."""
     if COLUMN not in manifest.column_names:
         return manifest
     order = list(classes) or sorted(set(manifest["label"].drop_null().to_pylist()))
     lengths = {len(counts) for counts in manifest[COLUMN].drop_null().to_pylist()}
     if lengths - {len(order)}:
         raise InputError(
-            f"ingest.human_counts: each list has {lengths.pop()} numbers, but there are {len(order)} classes: "
+            f"ingest.human_counts: its lists have {lengths.pop()} numbers, there are {len(order)} classes: "
             "name all classes in ingest.classes, in the order of the numbers"
         )
     known = dict(manifest.schema.metadata or {})
@@ -64,7 +64,7 @@ def with_order(manifest: pa.Table, classes: Sequence[str]) -> pa.Table:
 
 
 def counts_of(manifest: pa.Table, classes: Sequence[str]) -> np.ndarray:
-    """Return the votes (N, K) int64 for `classes`; 0 where there are none. Votes for other classes are lost."""
+    """Return the votes (N, K) int64 for `classes`, 0 where there are none; votes for others do not count."""
     counts = np.zeros((manifest.num_rows, len(classes)), np.int64)
     if COLUMN not in manifest.column_names:
         return counts

@@ -20,13 +20,16 @@ NOT_MEASURED = (
     "no annotations: no image has votes of two people. Without independent opinions nobody knows whether the "
     "errors that remain are the model's or the labels', nor whether a higher accuracy is possible at all. To "
     "measure it, let two or more people label the test images independently: one column a person named "
-    "annotator_<name>, a column of counts (ingest.human_counts), or data/review/annotations.csv with the columns "
+    "annotator_<name>, a column of counts (ingest.human_counts), or data/review/annotations.csv with columns "
     "sample_id, annotator, label; and run the chain again."
 )
 
 
-def human_figures(votes: Votes, labels: np.ndarray, probs: np.ndarray) -> dict[str, Any]:
-    """Return human.json for the votes on test images with labels (N,) and a classifier's probs (N, K)."""
+def human_figures(votes: Votes, labels: np.ndarray, probs: np.ndarray, *, own_labels: bool) -> dict[str, Any]:
+    """Return human.json for the votes on test images with labels (N,) and a classifier's probs (N, K).
+
+    own_labels: the labels are not made of these votes, so that votes can be held against them.
+    """
     counts = votes.counts
     if not (counts.sum(axis=1) > 1).any():
         return {"measured": False, "reason": NOT_MEASURED}
@@ -39,9 +42,9 @@ def human_figures(votes: Votes, labels: np.ndarray, probs: np.ndarray) -> dict[s
         "n": total,
         "annotators": _people(votes, found),
         "agreement": _agreement(votes, counts),
-        "majority": _majority(counts, labels),
+        "majority": _majority(counts, labels, own_labels=own_labels),
         "one_person": _one_person(counts, probs),
-        "against_labels": _against_labels(counts, labels),
+        "against_labels": _against_labels(counts, labels) if own_labels else None,
     }
 
 
@@ -78,14 +81,16 @@ def _agreement(votes: Votes, counts: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _majority(counts: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Say what most people say, and how often that is the given label."""
+def _majority(counts: np.ndarray, labels: np.ndarray, *, own_labels: bool) -> dict[str, Any]:
+    """Say how often people have a majority, and how often that is the given label."""
     voted = counts.sum(axis=1) > 1
     said = agreement.majority(counts)
+    sizes = {"n_voted": int(voted.sum()), "n_ties": int((voted & (said < 0)).sum())}
     clear = voted & (said >= 0) & (labels >= 0)
     n, equal = int(clear.sum()), int((said == labels)[clear].sum())
-    ci = list(wilson(equal, n, CONFIDENCE)) if n else None
-    return {"n": n, "n_ties": int((voted & (said < 0)).sum()), "equals_label": equal / n if n else None, "ci": ci}
+    if not own_labels or not n:
+        return sizes
+    return sizes | {"n": n, "equals_label": equal / n, "ci": list(wilson(equal, n, CONFIDENCE))}
 
 
 def _one_person(counts: np.ndarray, probs: np.ndarray) -> dict[str, Any]:

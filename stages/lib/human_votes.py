@@ -1,8 +1,8 @@
 """What people said of the images, from every place where they can have said it.
 
 Columns `annotator_<name>` and the column `human_counts` of the manifest, and data/review/annotations.csv with
-the columns sample_id, annotator, label: one row a judgement, an empty label (or one that is no class) for "not
-sure". A later row of one person on one image replaces the earlier one.
+the columns sample_id, annotator, label: one row a judgement, an empty label (or one that is no class) for
+"not sure". A later row of one person on one image replaces the earlier one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from stages.lib.agreement import vote_counts
-from stages.lib.csv_file import read_csv_table
 from stages.lib.human_counts import counts_of
 from stages.lib.label_roles import neutral_labels
-from stages.lib.row_faults import RowFaults, short
+from stages.lib.review_file import read_rows, refuse
 
 PREFIX = "annotator_"
 FILE = "annotations.csv"
@@ -34,7 +33,7 @@ class Votes:
     @property
     def counts(self) -> np.ndarray:
         """All votes (N, K) int64."""
-        return vote_counts(self.said, self.unnamed.shape[1]) + self.unnamed
+        return np.asarray(vote_counts(self.said, self.unnamed.shape[1]) + self.unnamed)
 
     def of(self, rows: np.ndarray) -> "Votes":
         """Return the votes on some samples."""
@@ -46,9 +45,8 @@ def read_votes(manifest: pa.Table, review: Path, classes: Sequence[str]) -> Vote
     names = [name for name in manifest.column_names if name.startswith(PREFIX)]
     people = {name.removeprefix(PREFIX): manifest[name].to_pylist() for name in names}
     ids = manifest["sample_id"].to_pylist()
-    if (review / FILE).exists():
-        known = {*classes, *neutral_labels(manifest), *manifest["label"].drop_null().to_pylist()}
-        _add_file(people, review / FILE, ids, known)
+    known = {*classes, *neutral_labels(manifest), *manifest["label"].drop_null().to_pylist()}
+    _add_file(people, review / FILE, ids, known)
     return Votes(tuple(people), positions(people, ids, classes), counts_of(manifest, classes))
 
 
@@ -62,15 +60,15 @@ def positions(
 
 
 def _add_file(people: dict[str, list[str | None]], path: Path, ids: list[str], known: set[str]) -> None:
-    table = read_csv_table(path, [("data/review", column) for column in COLUMNS])
-    row_of, faults = {sample_id: row for row, sample_id in enumerate(ids)}, RowFaults(path.name)
-    for number, (sample_id, person, label) in table.rows(COLUMNS):
-        if sample_id is None or sample_id not in row_of:
-            faults.add(number, "sample_unknown", f"{short(sample_id or '')} is no sample_id of the manifest")
-        elif person is None:
-            faults.add(number, "annotator_missing", "column 'annotator' is empty: who said it?")
-        elif label is not None and label not in known:
-            faults.add(number, "label_unknown", f"{short(label)} is no class; leave it empty for 'not sure'")
+    row_of, faults = {sample_id: row for row, sample_id in enumerate(ids)}, []
+    for line, cells in read_rows(path, COLUMNS):
+        sample_id, person, label = (cells[name] for name in COLUMNS)
+        if sample_id not in row_of:
+            faults.append(f"row {line}: unknown sample_id {sample_id!r}")
+        elif not person.strip():
+            faults.append(f"row {line}: nobody in the column annotator: who said it?")
+        elif label and label not in known:
+            faults.append(f"row {line}: unknown label {label!r}; leave it empty for 'not sure'")
         else:
-            people.setdefault(person, [None] * len(ids))[row_of[sample_id]] = label
-    faults.stop()
+            people.setdefault(person, [None] * len(ids))[row_of[sample_id]] = label or None
+    refuse(path, faults)

@@ -45,9 +45,13 @@ class TableParams(Section):
     unmatched: Literal["quarantine", "error"]
 
 
+ONE_COLUMN = ("label", "id", "group", "split", "human_counts")
+"""The keys that name one text column each."""
+
+
 def text_columns(params: TableParams) -> list[tuple[str, str]]:
     """Return (param, column) of every column that the params name, images aside."""
-    single = [(f"ingest.{key}", getattr(params, key)) for key in ("label", "id", "group", "split", "human_counts")]
+    single = [(f"ingest.{key}", getattr(params, key)) for key in ONE_COLUMN]
     several = [("ingest.annotators", name) for name in params.annotators]
     return [(key, name) for key, name in single if name] + several
 
@@ -197,8 +201,7 @@ def label_counts(table: TextTable, params: TableParams) -> dict[str, int]:
 
 def facts_of(table: TextTable, params: TableParams) -> Iterator[Facts]:
     """Yield what is known of each row; `name` is the image's path, or table and row."""
-    keys = ("label", "id", "group", "split", "human_counts")
-    used = [(key, getattr(params, key)) for key in keys if getattr(params, key)]
+    used = [(key, getattr(params, key)) for key in ONE_COLUMN if getattr(params, key)]
     names = [name for _, name in used] + list(params.annotators)
     paths = (cells[0] for _, cells in table.rows([PATH])) if PATH in table.columns else None
     for row, cells in table.rows(names):
