@@ -61,7 +61,7 @@ def test_fleiss_kappa_is_that_of_his_paper() -> None:
 
 
 def test_krippendorffs_alpha_is_that_of_his_example_with_gaps() -> None:
-    """Four observers, twelve units, gaps (Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, C)."""
+    """Four observers, twelve units, gaps (Krippendorff 2011, Computing his Alpha-Reliability, C)."""
     said = np.array(
         [
             [1, 2, 3, 3, 2, 1, 4, 1, 2, 0, 0, 0],

@@ -14,7 +14,7 @@ K = 10
 
 
 def classifier(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return calibrated probabilities (n, K) of pictures of all difficulties, and truths (n,) drawn from them."""
+    """Return calibrated probabilities (n, K) of easy and hard pictures, and truths (n,) drawn from them."""
     sharpness = np.exp(rng.normal(-2.5, 1.5, n))
     probs = rng.standard_gamma(np.repeat(sharpness[:, None], K, 1)) + 1e-6
     probs /= probs.sum(1, keepdims=True)
@@ -24,7 +24,7 @@ def classifier(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray
 def people(
     n: int, votes: int, seed: int, scatter: float = 0.6, slips: float = 0.02, weight: float = TRUTH_WEIGHT
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return counts (n, K), a classifier's probs (n, K) and one person's true accuracy, by the model's recipe."""
+    """Return counts (n, K), a classifier's probs (n, K) and one person's true accuracy, by the recipe."""
     rng = np.random.default_rng(seed)
     probs, truth = classifier(rng, n)
     alpha = concentration(scatter, weight) * probs + weight * np.eye(K)[truth]
