@@ -104,9 +104,10 @@ def on_cifar_10h(counts: np.ndarray, labels: np.ndarray, probs: np.ndarray, draw
             two = two_of(counts, np.random.default_rng(draw))
             found.append(score(f"two opinions, {kind}, draw {draw}", two, given, truth))
         errors, naive, inside = (100 * np.array(column) for column in zip(*found, strict=True))
+        near = int((np.abs(errors) <= 0.5).sum())
         print(
-            f"{kind}: {int(inside.sum() / 100)} of {draws} inside, "
-            f"{int((np.abs(errors) <= 0.5).sum())} within 0.5 points; error {errors.mean():+.2f} ± {errors.std():.2f}, naive {naive.mean():+.2f} points"
+            f"{kind}: {int(inside.sum() / 100)} of {draws} inside, {near} within 0.5 points; "
+            f"error {errors.mean():+.2f} ± {errors.std():.2f}, naive {naive.mean():+.2f} points"
         )
     score("all opinions", counts, probs, truth)
 

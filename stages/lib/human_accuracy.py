@@ -11,9 +11,9 @@ errors fell anywhere (`independent_accuracy`) therefore overstates people. What 
 Pairs of opinions identify e, the power of q, and how much opinions scatter. They do NOT identify a: for any
 a >= 1 there is an s that gives every pair of opinions the same probability (expand the second moments: off
 the diagonal they are C q_j q_k with C = s (s + 2 a) / ((s + a) (s + a + 1))). a says how much the truth
-weighs beside what else can be seen: 1 is a truth no better than one more opinion, infinity a truth that all see but
-for errors that fall anywhere. It was chosen on CIFAR-10N, where the truth is known; the interval goes from
-half to double of it, and the sampling error of the annotations is added at both ends.
+weighs beside what else can be seen: 1 is a truth no better than one more opinion, infinity a truth that all
+see but for errors that fall anywhere. It was chosen on CIFAR-10N, where the truth is known; the interval goes
+from half to double of it, and the sampling error of the annotations is added at both ends.
 
 Limits: where most people would name the wrong class, nobody who asks only people can know it (0.7 % of
 CIFAR-10H's pictures, worth 0.2 points). People who talk to each other or copy a suggestion are not

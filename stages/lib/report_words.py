@@ -159,9 +159,9 @@ def people_sentence(human: Record) -> str:
     low, high = (percent(end) for end in one["interval"])
     return (
         f"People agree with the majority of the others in {agreement} of {human['n']:,} judgements of test "
-        f"images. One person is right in about {percent(one['accuracy'])} ({low} to {high}; n = {one['n']:,} "
-        "images with two opinions or more): an estimate from opinions alone, which allows for people erring on "
-        "the same images, and which cannot know where most people are wrong. "
+        f"images. One person is right in about {percent(one['accuracy'])} ({low} to {high}; n = "
+        f"{one['n']:,} images with two opinions or more): an estimate from opinions alone, which allows for people "
+        "erring on the same images, and which cannot know where most people are wrong. "
         + _kappa_sentence(human["agreement"])
     )
 
