@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     import torch
 
     from stages.lib.checks import Check
-    from stages.lib.loop import Recipe, TrainingSet
+    from stages.lib.loop import TrainingSet
     from stages.lib.nets import Classifier
+    from stages.lib.recipe import Recipe
     from stages.lib.tasks import Classification, Held
 
 MOST_TRAIN, MOST_VAL = 2048, 1024
@@ -130,7 +131,7 @@ def lend(n_train: int, n_val: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def recipe_of(train: TrainView, seed: int) -> "Recipe":
     """Return one epoch of the recipe that `train` follows, with the last weights kept."""
-    from stages.lib.loop import Phase
+    from stages.lib.recipe import Phase
 
     recipe = train.recipe((Phase("short", 1, body_rate=1.0),), train.augmentation(), seed)
     return replace(recipe, ema_decay=0.0)

@@ -17,7 +17,9 @@ from torch.nn import functional
 from stages.lib.augment import Augmentation, augment
 from stages.lib.checks import Check, at_most
 from stages.lib.counters import generator
-from stages.lib.loop import LoopState, Phase, Recipe, TrainingSet, fit
+from stages.lib.loop import TrainingSet, fit
+from stages.lib.loop_state import LoopState
+from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Task, forward
 
 

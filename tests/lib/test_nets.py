@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from stages.lib.counters import generator
 from stages.lib.errors import InputError
+from stages.lib.net_report import count_parameters
 from stages.lib.nets import (
     Architecture,
     Autoencoder,
     Classifier,
-    count_parameters,
     initialise,
     new_classifier,
 )
