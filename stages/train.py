@@ -47,6 +47,8 @@ class Params(EngineParams, NetworkParams, AugmentationParams):
     epochs: Epochs
     head_epochs: int = Field(ge=0, le=10_000)
     body_rate: float = Field(ge=0, le=10)
+    dropout: float = Field(ge=0, lt=1)
+    drop_path: float = Field(ge=0, lt=1)
     targets: Literal["labels", "annotators"]
     label_smoothing: float = Field(ge=0, lt=1)
 

@@ -71,13 +71,14 @@ ENGINE: dict[str, Any] = {
     "schedule": SCHEDULE,
     "fine_tune": FINE_TUNE,
 }
-NETWORK: dict[str, Any] = {"network": "residual", "widths": WIDTHS, "dropout": 0.0, "drop_path": 0.0}
+NETWORK: dict[str, Any] = {"network": "residual", "widths": WIDTHS}
 
 
 def train_params(**changes: Any) -> train.Params:
     """Give train's params; `changes` of optimizer, schedule and fine_tune name only what changes."""
     own = {"seeds": (0, 1), "init": "pretrain", "init_file": "", "init_sha256": "", "epochs": 3}
     more = {"head_epochs": 1, "body_rate": 1.0, "targets": "labels", "label_smoothing": 0.05}
+    more |= {"dropout": 0.0, "drop_path": 0.0}
     nested = {name: ENGINE[name] | changes.pop(name, {}) for name in ("optimizer", "schedule", "fine_tune")}
     return train.Params(**STEPPING | ENGINE | NETWORK | AUGMENTATION | own | more | changes | nested)
 

@@ -46,6 +46,10 @@ class Watched:
         """Return the task's loss."""
         return self.task.loss(network, images, index, randomness, mix)
 
+    def mass(self, index: torch.Tensor) -> torch.Tensor | float:
+        """Return what the task's mean is divided by."""
+        return self.task.mass(index)
+
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Keep what the network believes; the figures are made of it later."""
         self.looks.append(functional.softmax(self.held.logits(network), 1).cpu().numpy())

@@ -140,9 +140,7 @@ class EngineParams(SteppingParams):
 
 
 class NetworkParams(Section):
-    """Which network, and what holds it back from learning by heart."""
+    """Which network."""
 
     network: str = Field(pattern=r"^(residual|timm:[A-Za-z0-9_.]+)$")
     widths: Widths
-    dropout: float = Field(ge=0, lt=1)
-    drop_path: float = Field(ge=0, lt=1)
