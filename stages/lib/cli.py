@@ -115,12 +115,20 @@ def _recorded(module: str, params: Mapping[str, Any]) -> Iterator[Context]:
         raise
 
 
-def flat_numbers(metrics: Metrics, prefix: str = "") -> dict[str, float]:
-    """Flatten nested metrics to `a/b` names; what is no number is left out."""
-    flat: dict[str, float] = {}
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            flat |= flat_numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float):
-            flat[f"{prefix}{name}"] = float(value)
+def flat_values(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to `a/b` names."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= (
+            flat_values(value, f"{prefix}{name}/")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{name}": value}
+        )
     return flat
+
+
+def flat_numbers(metrics: Metrics) -> dict[str, float]:
+    """Flatten nested metrics to `a/b` names; what is no number is left out."""
+    return {
+        name: float(value) for name, value in flat_values(metrics).items() if isinstance(value, int | float)
+    }
