@@ -15,7 +15,7 @@ from typing import Any
 
 from stages.lib.artifacts import write_json
 from stages.lib.config import PARAMS_FILE, Section, load_section, load_view, read_params
-from stages.lib.errors import AssayError
+from stages.lib.errors import AssayError, MachineError
 from stages.lib.journal import Journal, start_sender, tracking_is_on
 from stages.lib.lock import die_with_parent, only_one
 from stages.lib.provenance import inputs_of_running, running_stage_name
@@ -51,6 +51,10 @@ def stage_main(doc: str | None, model: type[Section], run: Callable[..., Metrics
     except AssayError as error:
         print(f"\n{module}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except MemoryError as error:
+        reason = f"{error}; fewer images, fewer classes or a machine with more memory would do"
+        print(f"\n{module}: out of memory: {reason}", file=sys.stderr)  # noqa: T201
+        sys.exit(MachineError.exit_code)
     except KeyboardInterrupt:
         print(f"\n{module}: interrupted; `make repro` goes on from here", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
