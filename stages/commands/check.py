@@ -14,6 +14,8 @@ from typing import Any
 from stages.lib.chain import STAGES
 from stages.lib.config import PARAMS_FILE, Section, nearest, parse_section, read_params
 from stages.lib.errors import InputError
+from stages.lib.lock_faults import in_conflict
+from stages.lib.provenance import DVC_FILE, LOCK_FILE
 
 RAW = Path("data/raw")
 SHOWN = 20
@@ -21,7 +23,13 @@ SHOWN = 20
 
 
 def check(params_file: Path = PARAMS_FILE, raw_folder: Path = RAW) -> None:
-    """Raise one InputError that lists every fault of the params, or of the raw folder."""
+    """Raise one InputError: of an unfinished merge, or every fault of the params, or of the raw folder."""
+    merging = [str(path) for path in (params_file, DVC_FILE, LOCK_FILE) if in_conflict(path)]
+    if merging:
+        raise InputError(
+            f"{', '.join(merging)}: marks of an unfinished merge; resolve them (`assay doctor` says how), "
+            "then `make repro`"
+        )
     faults = param_faults(read_params(params_file))
     if faults:
         raise InputError(f"{params_file} has {len(faults)} fault(s); nothing was run\n" + "\n".join(faults))

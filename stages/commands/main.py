@@ -157,6 +157,40 @@ def diff(
     diff(old, new, key)
 
 
+@app.command()
+def fsck(
+    remote: Annotated[str, typer.Option(metavar="NAME", help="Hash what this DVC remote holds, too.")] = "",
+    mend: Annotated[bool, typer.Option(help="Put a sound copy in place of what is wrong.")] = False,
+) -> None:
+    """Hash workspace, cache and remote against what is recorded; exit 1 while anything is wrong."""
+    from stages.commands.fsck import fsck
+
+    raise typer.Exit(fsck(remote or None, mend))
+
+
+@app.command()
+def doctor(
+    mend: Annotated[
+        bool, typer.Option(help="Put right what can be put right without losing anything.")
+    ] = False,
+) -> None:
+    """Explain what an interrupted run, pull or merge left behind; exit 1 while anything remains."""
+    from stages.commands.doctor import doctor
+
+    raise typer.Exit(1 if doctor(mend) else 0)
+
+
+@app.command()
+def pull(
+    remote: Annotated[str, typer.Option(metavar="NAME", help="Fetch from this DVC remote.")] = "",
+) -> None:
+    """Fetch results, check every byte of them, and only then check them out."""
+    from stages.commands.pull import pull
+
+    pull(remote or None)
+    typer.echo("the workspace is as dvc.lock records it")
+
+
 def main() -> None:
     """Run a command; what a person can act on is one message and an exit code, never a traceback."""
     try:

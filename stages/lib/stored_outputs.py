@@ -1,0 +1,124 @@
+"""What dvc.lock and the .dvc files record, and the stores that ought to hold it: DVC's cache, and remotes.
+
+DVC believes names, sizes and times; everything here hashes bytes.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from stages.lib.errors import InputError, MachineError
+from stages.lib.tree_object import MAX_BYTES
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+
+class Odb(Protocol):
+    """DVC's object database, as much of it as is used here."""
+
+    fs: Any
+
+    def oid_to_path(self, oid: str) -> str:
+        """Return where an object lies."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One recorded file or folder. stage: who wrote it; cached: whether the cache holds it, or git."""
+
+    stage: str
+    path: Path
+    oid: str
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place that holds objects by their MD5."""
+
+    name: str
+    odb: Odb
+
+    def place(self, oid: str) -> str:
+        """Return where an object lies, or would lie."""
+        return self.odb.oid_to_path(oid)
+
+    def digest(self, oid: str) -> str | None:
+        """Hash an object's bytes; None where there is no such object."""
+        try:
+            with self.odb.fs.open(self.place(oid), "rb") as file:
+                return md5_of(file)
+        except FileNotFoundError:
+            return None
+
+    def read(self, oid: str) -> bytes:
+        """Return an object's bytes; FileNotFoundError where there is none, InputError where it is huge."""
+        with self.odb.fs.open(self.place(oid), "rb") as file:
+            content: bytes = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InputError(f"{self.place(oid)}: more than {MAX_BYTES} bytes, which no tree has")
+        return content
+
+    def get(self, oid: str, place: Path) -> None:
+        """Copy an object to a local file."""
+        self.odb.fs.get_file(self.place(oid), str(place))
+
+    def put(self, oid: str, content: Path) -> None:
+        """Put a local file in the object's place."""
+        self.odb.fs.put_file(str(content), self.place(oid))
+
+
+def md5_of(file: BinaryIO) -> str:
+    """Return the MD5 of an open file's bytes."""
+    digest = hashlib.md5(usedforsecurity=False)
+    while chunk := file.read(2**20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def open_repo() -> "Iterator[Repo]":
+    """Open DVC's view of this clone; InputError where its files cannot be read."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            yield repo
+    except DvcException as error:
+        raise InputError(f"DVC cannot read this clone ({error}): see `assay doctor`") from error
+
+
+def recorded_outputs(repo: "Repo") -> list[Output]:
+    """Return what is recorded with a digest, by path."""
+    root = Path(repo.root_dir)
+    found = [
+        Output(
+            out.stage.addressing,
+            Path(out.fs_path).relative_to(root),
+            out.hash_info.value,
+            bool(out.use_cache),
+        )
+        for out in repo.index.outs
+        if out.hash_info and out.is_in_repo
+    ]
+    return sorted(found, key=lambda output: output.path)
+
+
+def cache_of(repo: "Repo") -> Store:
+    """Return this clone's cache."""
+    return Store("cache", repo.cache.local)
+
+
+def remote_of(repo: "Repo", name: str) -> Store:
+    """Return a remote by its name; MachineError where it cannot be reached."""
+    from dvc.exceptions import DvcException
+
+    try:
+        return Store(f"remote {name}", repo.cloud.get_remote_odb(name))
+    except (DvcException, OSError) as error:
+        raise MachineError(f"remote {name}: {error}") from error
