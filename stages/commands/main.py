@@ -44,8 +44,16 @@ def repro(context: typer.Context) -> None:
 
 
 @app.command()
-def summary() -> None:
+def summary(
+    markdown: Annotated[bool, typer.Option(help="Print Markdown, for a pull request.")] = False,
+    against: Annotated[str, typer.Option(metavar="COMMIT", help="Hold against this commit's figures.")] = "",
+) -> None:
     """Show the last evaluation's results."""
+    if markdown or against:
+        from stages.commands.markdown_summary import markdown_summary
+
+        typer.echo(markdown_summary(against or None), nl=False)
+        return
     from stages.commands.summary import summary
 
     summary(Path("data/evaluate"))

@@ -72,15 +72,19 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:map", _strict_map)
 
 def read_yaml(path: Path) -> Any:
     """Return the file's value; InputError names file, line and remedy."""
-    text = _text(path)
+    return parse_yaml(_text(path), str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Return the value of a text that is called `name` in errors; InputError names line and remedy."""
     try:
         _refuse_aliases_and_depth(text)
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a subclass of the safe loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"{path}, line {line}: {error.problem}") from error
+        raise InputError(f"{name}, line {line}: {error.problem}") from error
     except (yaml.YAMLError, ValueError, InputError) as error:
-        raise InputError(f"{path}: not readable as YAML: {error}") from error
+        raise InputError(f"{name}: not readable as YAML: {error}") from error
 
 
 def _text(path: Path) -> str:
