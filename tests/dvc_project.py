@@ -11,13 +11,13 @@ DVC_YAML = """\
 stages:
   one:
     cmd: python make.py one
-    deps: [make.py]
+    deps: [make.py, one.txt]
     outs: [data/one/rows.csv, data/one/pages]
     metrics:
       - data/one/metrics.json: {cache: false}
   two:
     cmd: python make.py two
-    deps: [make.py, data/one/rows.csv]
+    deps: [make.py, two.txt, data/one/rows.csv]
     outs: [data/two/table.csv]
 """
 
@@ -28,13 +28,13 @@ from pathlib import Path
 out = Path("data", sys.argv[1])
 out.mkdir(parents=True, exist_ok=True)
 if sys.argv[1] == "one":
-    (out / "rows.csv").write_text("a,b\\n" * 50)
+    (out / "rows.csv").write_text(Path("one.txt").read_text() * 50)
     (out / "pages" / "deep").mkdir(parents=True, exist_ok=True)
     (out / "pages" / "index.html").write_text("<p>page</p>")
     (out / "pages" / "deep" / "style.css").write_text("p {}")
     (out / "metrics.json").write_text('{"n": 50}')
 else:
-    (out / "table.csv").write_text(Path("data/one/rows.csv").read_text() + "end\\n")
+    (out / "table.csv").write_text(Path("data/one/rows.csv").read_text() + Path("two.txt").read_text())
 """
 
 BIN = Path(sys.executable).parent
@@ -78,6 +78,8 @@ def make_dvc_project(place: Path) -> DvcProject:
     project.root.mkdir(parents=True)
     (project.root / "dvc.yaml").write_text(DVC_YAML)
     (project.root / "make.py").write_text(MAKE)
+    (project.root / "one.txt").write_text("a,b\n")
+    (project.root / "two.txt").write_text("end\n")
     project.must("git", "init", "-q", "-b", "main")
     project.must("dvc", "init", "-q")
     project.must("dvc", "config", "core.analytics", "false")
@@ -87,6 +89,13 @@ def make_dvc_project(place: Path) -> DvcProject:
     project.must("git", "commit", "-q", "-m", "Run")
     project.must("dvc", "push", "-q")
     return project
+
+
+def colleague_of(project: DvcProject, name: str = "colleague") -> DvcProject:
+    """Clone a project where nothing has been pulled."""
+    place = project.root.parent / name
+    project.must("git", "clone", "-q", str(project.root), str(place))
+    return DvcProject(place, project.remote)
 
 
 def copy_dvc_project(project: DvcProject, place: Path) -> DvcProject:

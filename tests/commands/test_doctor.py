@@ -74,7 +74,7 @@ def test_F28_a_merge_in_progress_is_explained_and_stops_a_run(team: DvcProject) 
 
 def test_F28_a_real_conflict_of_two_people_is_recognised(team: DvcProject) -> None:
     def change(word: str) -> None:
-        (team.root / "make.py").write_text((team.root / "make.py").read_text().replace("end", word))
+        (team.root / "two.txt").write_text(word)
         team.must("dvc", "repro", "-q")
         team.must("git", "commit", "-q", "-a", "-m", word)
 

@@ -12,7 +12,7 @@ import yaml
 
 from stages.commands.fsck import fsck
 from stages.commands.pull import NotSoundError, pull
-from tests.dvc_project import DvcProject, copy_dvc_project, make_dvc_project
+from tests.dvc_project import DvcProject, colleague_of, copy_dvc_project, make_dvc_project
 
 
 @pytest.fixture(scope="module")
@@ -111,15 +111,8 @@ def test_a_stranger_in_a_recorded_folder_is_named(
     )
 
 
-def colleague(team: DvcProject) -> DvcProject:
-    """Clone the project where nothing has been pulled."""
-    place = team.root.parent / "colleague"
-    team.must("git", "clone", "-q", str(team.root), str(place))
-    return DvcProject(place, team.remote)
-
-
 def test_a_colleague_pulls_and_computes_nothing(team: DvcProject) -> None:
-    other = colleague(team)
+    other = colleague_of(team)
     with contextlib.chdir(other.root):
         pull()
         assert fsck() == 0
@@ -133,7 +126,7 @@ def test_F25_what_the_remote_lost_or_changed_is_named_and_nothing_is_checked_out
     oid = recorded(team, "data/two/table.csv")
     path = team.object_path(oid, remote=True)
     flip(path) if damage == "flip" else path.unlink()
-    other = colleague(team)
+    other = colleague_of(team)
     with contextlib.chdir(other.root), pytest.raises(NotSoundError, match="left as it is"):
         pull()
     assert "data/two/table.csv (stage two)" in capsys.readouterr().out
@@ -154,7 +147,7 @@ def test_F27_a_tree_that_leads_outside_is_refused_before_anything_is_checked_out
     lock = team.root / "dvc.lock"
     lock.write_text(lock.read_text().replace(oid, crafted))
     team.must("git", "commit", "-q", "-a", "-m", "Crafted")
-    other = colleague(team)
+    other = colleague_of(team)
     with contextlib.chdir(other.root), pytest.raises(NotSoundError):
         pull()
     assert "'../../../../outside.txt' leads elsewhere" in capsys.readouterr().out
@@ -163,7 +156,7 @@ def test_F27_a_tree_that_leads_outside_is_refused_before_anything_is_checked_out
 
 
 def test_F27_a_link_in_place_of_a_folder_is_not_written_through(team: DvcProject, tmp_path: Path) -> None:
-    other = colleague(team)
+    other = colleague_of(team)
     shutil.rmtree(other.root / "data" / "two", ignore_errors=True)
     (tmp_path / "elsewhere").mkdir()
     (other.root / "data" / "two").symlink_to(tmp_path / "elsewhere")
@@ -173,7 +166,7 @@ def test_F27_a_link_in_place_of_a_folder_is_not_written_through(team: DvcProject
 
 
 def test_F26_an_unreachable_remote_leaves_the_workspace_and_the_next_pull_completes(team: DvcProject) -> None:
-    other = colleague(team)
+    other = colleague_of(team)
     team.remote.rename(team.remote.with_name("away"))
     with contextlib.chdir(other.root):
         with pytest.raises(NotSoundError):
