@@ -7,6 +7,7 @@ import pytest
 
 from stages.commands.fsck import fsck
 from stages.commands.pull import pull
+from stages.commands.push import push
 from tests.dvc_project import DvcProject, colleague_of, make_dvc_project
 
 
@@ -20,7 +21,8 @@ def change(project: DvcProject, name: str, text: str) -> None:
     (project.root / name).write_text(text)
     project.must("dvc", "repro", "-q")
     project.must("git", "commit", "-q", "-a", "-m", name)
-    project.must("dvc", "push", "-q", "--run-cache")
+    with contextlib.chdir(project.root):
+        push()
 
 
 def test_two_people_who_changed_different_stages_merge_and_only_what_depends_on_both_runs(
@@ -36,7 +38,8 @@ def test_two_people_who_changed_different_stages_merge_and_only_what_depends_on_
     assert bob.run("git", "merge", "FETCH_HEAD").returncode == 1
     assert bob.run("git", "diff", "--name-only", "--diff-filter=U").stdout == "dvc.lock\n"
     bob.must("git", "checkout", "--ours", "dvc.lock")
-    bob.must("dvc", "fetch", "-q", "--run-cache")
+    with contextlib.chdir(bob.root):
+        pull(known=True)
     told = bob.run("dvc", "repro")
     assert told.returncode == 0, told.stderr
     assert "Stage 'one' is cached - skipping run" in told.stdout

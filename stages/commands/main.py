@@ -189,13 +189,24 @@ def doctor(
 
 
 @app.command()
+def push(
+    remote: Annotated[str, typer.Option(metavar="NAME", help="Send to this DVC remote.")] = "",
+) -> None:
+    """Share results, all that the run cache knows, so that nobody computes them again."""
+    from stages.commands.push import push
+
+    push(remote or None)
+
+
+@app.command()
 def pull(
     remote: Annotated[str, typer.Option(metavar="NAME", help="Fetch from this DVC remote.")] = "",
+    known: Annotated[bool, typer.Option(help="Fetch every result that anybody shared, too.")] = False,
 ) -> None:
     """Fetch results, check every byte of them, and only then check them out."""
     from stages.commands.pull import pull
 
-    pull(remote or None)
+    pull(remote or None, known=known)
     typer.echo("the workspace is as dvc.lock records it")
 
 

@@ -11,15 +11,24 @@ from stages.commands.fsck import tell
 from stages.lib.errors import AssayError
 from stages.lib.executables import dvc_command
 from stages.lib.integrity import Findings, expected_files, stored_faults
-from stages.lib.stored_outputs import cache_of, open_repo, recorded_outputs
+from stages.lib.progress import say
+from stages.lib.run_cache import fetch_results
+from stages.lib.stored_outputs import cache_of, open_repo, recorded_outputs, remote_of
 
 
 class NotSoundError(AssayError):
     """What was fetched is not what is recorded."""
 
 
-def pull(remote: str | None = None) -> None:
-    """Fetch, check, check out; NotSoundError before anything is written to the workspace."""
+def pull(remote: str | None = None, *, known: bool = False) -> None:
+    """Fetch, check, check out; NotSoundError before anything is written to the workspace.
+
+    With `known`, every result that the remote's run cache knows comes into this clone's first.
+    """
+    if known:
+        with open_repo() as repo:
+            n = fetch_results(repo, remote, cache_of(repo), remote_of(repo, remote))
+        say(f"{n} known results are here")
     asked = ["--remote", remote] if remote else []
     fetched = subprocess.run([dvc_command(), "fetch", *asked], check=False)
     with open_repo() as repo:

@@ -8,22 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
 from stages.lib.errors import InputError, MachineError
 from stages.lib.tree_object import MAX_BYTES
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-
-
-class Odb(Protocol):
-    """DVC's object database, as much of it as is used here."""
-
-    fs: Any
-
-    def oid_to_path(self, oid: str) -> str:
-        """Return where an object lies."""
+    from dvc_data.hashfile.db import HashFileDB
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,7 @@ class Store:
     """A place that holds objects by their MD5."""
 
     name: str
-    odb: Odb
+    odb: "HashFileDB"
 
     def place(self, oid: str) -> str:
         """Return where an object lies, or would lie."""
@@ -62,6 +54,10 @@ class Store:
         if len(content) > MAX_BYTES:
             raise InputError(f"{self.place(oid)}: more than {MAX_BYTES} bytes, which no tree has")
         return content
+
+    def holds(self, oid: str) -> bool:
+        """Say whether the object is there, whatever its bytes."""
+        return bool(self.odb.fs.exists(self.place(oid)))
 
     def get(self, oid: str, place: Path) -> None:
         """Copy an object to a local file."""
@@ -114,11 +110,11 @@ def cache_of(repo: "Repo") -> Store:
     return Store("cache", repo.cache.local)
 
 
-def remote_of(repo: "Repo", name: str) -> Store:
-    """Return a remote by its name; MachineError where it cannot be reached."""
+def remote_of(repo: "Repo", name: str | None) -> Store:
+    """Return a remote by its name, or the default one; MachineError where it cannot be reached."""
     from dvc.exceptions import DvcException
 
     try:
-        return Store(f"remote {name}", repo.cloud.get_remote_odb(name))
+        return Store(f"remote {name}" if name else "the default remote", repo.cloud.get_remote_odb(name))
     except (DvcException, OSError) as error:
-        raise MachineError(f"remote {name}: {error}") from error
+        raise MachineError(f"remote {name or ''}: {error}") from error
