@@ -1,0 +1,57 @@
+"""One score for every pair, so that the list reads best first and a bound on it says what to act on.
+
+    1              the same pixels 0.75 ... 1     near copies, as many as join each picture to its group 0.5
+    ... 0.75  further pairs of pictures that better pairs have joined already 0    ... 0.5   look-alikes:
+    candidates that the pixels did not confirm, listed for a look and never acted on
+
+Within a band, less is better of density + residual ratio: how near the embeddings are and how well pixels
+agree, both against what is usual thereabouts. A burst of m copies has m (m - 1) / 2 pairs and needs m - 1 to
+be known: with these first, a reader of the first 500 pairs sees many scenes and not ten of them (human-judged
+pairs of CIFAR-10 among the first 500: 0.66 and 0.72 with the bands, even half)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.lib.neighbours import Indices
+from stages.lib.pooling import Floats
+
+ACCEPTED = 0.5
+"""Pairs of at least this score are copies; groups, conflicts and the split go by those alone."""
+
+JOINING = 0.75
+
+WORST = 3.0
+"""Of density + residual ratio; what lies beyond scores as if it were this."""
+
+
+def score_pairs(first: Indices, second: Indices, density: Floats, ratio: Floats, threshold: float) -> Floats:
+    """Score pairs (m,) of distinct pictures; accepted are those with a ratio of at most `threshold`."""
+    strength = density + ratio
+    within = 1 - np.minimum(strength, WORST) / WORST  # 0...1, 1 is best
+    accepted = np.flatnonzero(ratio <= threshold)
+    accepted = accepted[np.lexsort((second[accepted], first[accepted], strength[accepted]))]
+    joins = accepted[joining(first[accepted].tolist(), second[accepted].tolist())]
+    base, width = np.zeros(len(first)), np.full(len(first), ACCEPTED)
+    base[accepted], width[accepted] = ACCEPTED, JOINING - ACCEPTED
+    base[joins], width[joins] = JOINING, 1 - JOINING
+    # The open end keeps the bands apart: a perfect look-alike stays below the worst copy.
+    scores: Floats = (base + width * np.minimum(within, 1 - 1e-6)).astype(np.float64)
+    return scores
+
+
+def joining(first: Sequence[int], second: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Mark the pairs, in their order, that join two sets not yet joined (Kruskal 1956)."""
+    parent: dict[int, int] = {}
+
+    def root(node: int) -> int:
+        while (above := parent.setdefault(node, node)) != node:
+            parent[node] = node = parent[above]
+        return node
+
+    marks = np.zeros(len(first), bool)
+    for row, (one, other) in enumerate(zip(first, second, strict=True)):
+        a, b = root(one), root(other)
+        parent[a], marks[row] = b, a != b
+    return marks
