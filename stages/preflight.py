@@ -27,14 +27,15 @@ from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
 from stages.lib.normalise import fit_normalisation
 from stages.lib.progress import say
-from stages.lib.training_params import Seed, SteppingParams, Widths
+from stages.lib.training_params import EngineParams, NetworkParams, Seed
 
 if TYPE_CHECKING:
     import torch
 
     from stages.lib.checks import Check
-    from stages.lib.loop import Recipe, TrainingSet
+    from stages.lib.loop import TrainingSet
     from stages.lib.nets import Classifier
+    from stages.lib.recipe import Recipe
     from stages.lib.tasks import Classification, Held
 
 MOST_TRAIN, MOST_VAL = 2048, 1024
@@ -54,10 +55,8 @@ class Params(Section):
     doublings: int = Field(ge=0, le=10)
 
 
-class TrainView(SteppingParams, AugmentationParams):
+class TrainView(EngineParams, NetworkParams, AugmentationParams):
     """The recipe that is to be checked."""
-
-    widths: Widths
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,8 @@ def subject_of(dataset: Dataset, plan: ClassPlan, params: Params, train: TrainVi
     data = training_set(dataset, positions, normalisation, device, plan)
     labels, prior = labels_of(dataset, positions, device), log_prior(dataset, positions, plan, device)
     randomness = generator(torch.device("cpu"), "preflight", params.seed)
-    network = new_classifier(architecture_for(dataset, train.widths), prior.cpu(), randomness).to(device)
+    architecture = architecture_for(dataset, train.widths, train.network)
+    network = new_classifier(architecture, prior.cpu(), randomness).to(device)
     weights = torch.from_numpy(plan.loss).float().to(device)
     task = Classification(labels, weights, 0.0, val=None)
     learned, lent = lend(len(positions), len(dataset.part("val")), params.seed)
@@ -129,11 +129,11 @@ def lend(n_train: int, n_val: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def recipe_of(train: TrainView, seed: int) -> "Recipe":
-    """Return one epoch of the recipe that `train` follows, with the last weights kept."""
-    from stages.lib.loop import Phase
+    """Return one epoch of the recipe that `train` follows, with the last weights kept and no early end."""
+    from stages.lib.recipe import Phase
 
     recipe = train.recipe((Phase("short", 1, body_rate=1.0),), train.augmentation(), seed)
-    return replace(recipe, ema_decay=0.0)
+    return replace(recipe, ema_decay=0.0, patience=0)
 
 
 def data_checks(dataset: Dataset, subject: Subject) -> "list[Check]":
@@ -193,7 +193,7 @@ def _by_heart(subject: Subject) -> "Callable[[int], list[Check]]":
     from stages.lib import health
 
     task, data = part_of(subject, subject.batch)
-    memory = health.Memory(subject.network, task, data, subject.recipe.learning_rate)
+    memory = health.Memory(subject.network, task, data, subject.recipe.learning_rate, subject.recipe.rule)
     labels = subject.true_labels[subject.batch]
     return lambda steps: [memory.go_on(steps).check(labels)]
 

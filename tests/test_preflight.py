@@ -12,13 +12,13 @@ from stages.lib.checks import Check, at_most
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from tests.prepared_data import bars_dataset, write_prepared
-from tests.training_fixture import AUGMENTATION, STEPPING, WIDTHS, even_plan
+from tests.training_fixture import AUGMENTATION, ENGINE, NETWORK, STEPPING, even_plan
 
 PARAMS = preflight.Params(seed=0, batch_size=12, overfit_steps=60, short_run_steps=40, doublings=0)
 
 
 def view(**changes: object) -> preflight.TrainView:
-    return preflight.TrainView(**STEPPING | AUGMENTATION | {"widths": WIDTHS} | changes)
+    return preflight.TrainView(**STEPPING | ENGINE | NETWORK | AUGMENTATION | changes)
 
 
 def run(folder: Path, dataset: Dataset, train: preflight.TrainView | None = None) -> dict[str, object]:

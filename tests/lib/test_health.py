@@ -18,6 +18,7 @@ from stages.lib.counters import generator
 from stages.lib.loop import TrainingSet
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation, normalise
+from stages.lib.optimizers import UpdateRule
 from stages.lib.tasks import Classification
 from tests.prepared_data import bars
 
@@ -193,7 +194,8 @@ def one_batch() -> tuple[TrainingSet, torch.Tensor]:
 
 
 def overfit(network: nn.Module, labels: torch.Tensor, data: TrainingSet, truth: torch.Tensor) -> Check:
-    return health.Memory(network, task_for(labels), data, learning_rate=0.01).go_on(60).check(truth)
+    memory = health.Memory(network, task_for(labels), data, 0.01, UpdateRule())
+    return memory.go_on(60).check(truth)
 
 
 def test_a_healthy_network_knows_one_batch_by_heart_and_is_left_untouched() -> None:

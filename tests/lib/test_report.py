@@ -198,3 +198,20 @@ def test_predictions_stand_from_blind_guess_to_student():
         "ensemble",
         "student",
     ]
+
+
+def test_what_people_say_is_told_with_the_interval_of_one_person() -> None:
+    human = {
+        "measured": True,
+        "agreement_with_others": 0.943,
+        "n": 1200,
+        "one_person": {"accuracy": 0.951, "interval": [0.94, 0.962], "n": 400},
+        "agreement": {"krippendorff_alpha": 0.874},
+    }
+    told = report_words.people_sentence(human).replace("\u00a0", " ")
+    assert "94.3 % of 1,200 judgements" in told
+    assert "about 95.1 % (94.0 % to 96.2 %; n = 400" in told
+    assert "alpha is 0.87" in told
+    human["agreement"] = {"krippendorff_alpha": None}
+    assert "alpha" not in report_words.people_sentence(human)
+    assert "because" in report_words.people_sentence({"measured": False, "reason": "because"})
