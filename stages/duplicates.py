@@ -125,7 +125,7 @@ def near_pairs(
     small = thumbnails(pixels, rows)
     limits = Limits.of(small.shape[1], params.max_shift, params.max_zoom)
     ratio = residual_ratios(small, pairs, found.indices, limits, params.threshold)
-    score = score_pairs(pairs.first, pairs.second, pairs.density, ratio, params.threshold)
+    score = score_pairs(pairs, ratio, params.threshold)
     count = int((score >= ACCEPTED).sum()) + round(params.listed * len(rows))
     alike = np.argsort(-score, kind="stable")[:count]
     ends = zip(rows[pairs.first[alike]], rows[pairs.second[alike]], score[alike], strict=True)
