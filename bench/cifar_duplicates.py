@@ -24,11 +24,11 @@ import yaml
 
 from stages import duplicates, embed
 from stages.lib.config import load_section
+from stages.lib.pair_scores import ACCEPTED
 
 N_TRAIN = 50_000
-PHOTOGRAPHS = {"mirror": True, "listed": 0.2}
-"""What differs from the defaults, which are for digits: a mirrored photograph is a copy, and look-alikes are
-listed behind the copies, because "very similar" is judged too."""
+PHOTOGRAPHS = {"mirror": True}
+"""What differs from the defaults, which are for digits: a mirrored photograph is a copy."""
 
 SHEET_PAIRS, SHEET_COLUMNS, ZOOM = 40, 5, 6
 
@@ -67,7 +67,7 @@ def leaks(pairs: list[duplicates.Pair]) -> list[tuple[int, int, float]]:
 def print_found(ranked: list[tuple[int, int, float]], known: dict[tuple[int, int], int]) -> None:
     """Print the share of judged pairs among the first pairs, and of all copies."""
     rank = {(train, test): place for place, (train, test, _) in enumerate(ranked)}
-    n_copies = sum(score >= duplicates.ACCEPTED for *_, score in ranked)
+    n_copies = sum(score >= ACCEPTED for *_, score in ranked)
     for first in (500, 2000, n_copies):
         shares = []
         for name, keys in halves(known):

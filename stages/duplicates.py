@@ -15,9 +15,9 @@ A set of m equal pictures is written as m - 1 pairs with its first labelled memb
 What people judged (data/review/pairs.csv) overrules what was found: pairs that they call the same are added
 as `judged`, near pairs that they call different are left out.
 
-`score` (lib/pair_scores.py): 1 for exact and judged copies, from 0.5 for near ones; below stand, where asked
-for, look-alikes that the pixels did not confirm, for people to look at: no stage acts on them. `distance` is
-1 - score.
+`score` (lib/pair_scores.py): 1 for exact and judged copies, from 0.5 for near ones; below stand, as kind
+`look_alike` and where asked for, pairs that the pixels did not confirm, for people to judge: no stage acts on
+them. `distance` is 1 - score.
 
 Cost: 2 CPU seconds on digits with imports; bench/cifar_duplicates.py and bench/duplicates_growth.py have it
 for 10,000 to 600,000 colour images. Memory: a kilobyte an image beside the neighbour index; what grows beyond
@@ -40,6 +40,7 @@ from stages.lib.cli import stage_main
 from stages.lib.components import components
 from stages.lib.config import Section
 from stages.lib.copies import FARTHER, residual_ratios
+from stages.lib.duplicate_findings import LOOK_ALIKE
 from stages.lib.errors import InputError
 from stages.lib.image_store import read_pixels
 from stages.lib.judged_pairs import Judgments, read_judgments
@@ -77,7 +78,9 @@ class Params(Section):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two samples (positions in the manifest) that hold the same picture; score is 1 for exact copies."""
+    """Two samples (positions in the manifest) that hold the same picture, or look like it.
+
+    kind: exact, judged, near, or look_alike."""
 
     first: int
     second: int
@@ -129,7 +132,10 @@ def near_pairs(
     count = int((score >= ACCEPTED).sum()) + round(params.listed * len(rows))
     alike = np.argsort(-score, kind="stable")[:count]
     ends = zip(rows[pairs.first[alike]], rows[pairs.second[alike]], score[alike], strict=True)
-    return [Pair(int(one), int(other), float(value), "near") for one, other, value in ends]
+    return [
+        Pair(int(one), int(other), float(value), "near" if value >= ACCEPTED else LOOK_ALIKE)
+        for one, other, value in ends
+    ]
 
 
 def list_pairs(
@@ -169,13 +175,13 @@ def with_judgments(found: Sequence[Pair], judged: Judgments) -> list[Pair]:
     certain = {(pair.first, pair.second) for pair in exact}
     people = [Pair(*pair, 1.0, "judged") for pair in judged.same if pair not in certain]
     settled = {*judged.same, *judged.different}
-    near = [pair for pair in found if pair.kind == "near" and (pair.first, pair.second) not in settled]
-    return [*exact, *people, *near]
+    open_ = [pair for pair in found if pair.kind != "exact" and (pair.first, pair.second) not in settled]
+    return [*exact, *people, *open_]
 
 
 def copies_among(pairs: Sequence[Pair]) -> list[Pair]:
     """Keep the pairs that are copies."""
-    return [pair for pair in pairs if pair.score >= ACCEPTED]
+    return [pair for pair in pairs if pair.kind != LOOK_ALIKE]
 
 
 def _smaller_first(pair: Pair, sample_ids: Sequence[str]) -> Pair:

@@ -22,6 +22,7 @@ from stages.lib.alignment import blur
 from stages.lib.artifacts import read_csv, read_table, write_npy, write_table
 from stages.lib.config import load_section
 from stages.lib.digits import read_digits, to_8_bit
+from stages.lib.duplicate_findings import read_copies
 from stages.lib.errors import InputError
 from stages.lib.image_store import encode_png, write_images
 from stages.lib.judged_pairs import Judgments
@@ -163,6 +164,12 @@ def test_what_people_judge_overrules_what_was_found() -> None:
     ]
 
 
+def test_look_alikes_that_people_judge_leave_the_list() -> None:
+    found = [Pair(0, 1, 0.9, "near"), Pair(2, 3, 0.4, "look_alike"), Pair(4, 5, 0.3, "look_alike")]
+    judged = Judgments(same=((2, 3),), different=((4, 5),))
+    assert with_judgments(found, judged) == [Pair(2, 3, 1.0, "judged"), Pair(0, 1, 0.9, "near")]
+
+
 def test_a_judged_pair_that_nobody_found_is_a_group_and_a_conflict(tmp_path: Path) -> None:
     pixels, labels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8), range(40)
     ids = [f"s{k:02d}" for k in range(40)]
@@ -180,7 +187,7 @@ def test_a_judged_pair_that_nobody_found_is_a_group_and_a_conflict(tmp_path: Pat
     assert read_table(tmp_path / "out" / "groups.parquet")["reason"].to_pylist() == ["judged", "judged"]
 
 
-PHOTOGRAPHS = PARAMS.model_copy(update={"mirror": True, "listed": 0.2})
+PHOTOGRAPHS = PARAMS.model_copy(update={"mirror": True})
 MIRROR = embed.mirrored(EMBED, 32, 3)
 
 
@@ -264,10 +271,13 @@ def test_look_alikes_are_listed_behind_the_copies_and_acted_on_by_nobody(tmp_pat
     write_inputs(tmp_path, np.concatenate([pictures, pictures[:5, :, ::-1]]), ["a", "b", "c"] * 35)
     write_npy(tmp_path / "mirror.npy", MIRROR)
     metrics = duplicates.run(PHOTOGRAPHS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path)
-    scores = [float(row["score"]) for row in read_csv(tmp_path / "pairs.csv")]
+    rows = read_csv(tmp_path / "pairs.csv")
+    scores = [float(row["score"]) for row in rows]
     assert (metrics["n_near_pairs"], metrics["n_look_alikes"]) == (5, 21)
     assert scores == sorted(scores, reverse=True)
     assert [score >= 0.5 for score in scores] == [True] * 5 + [False] * 21
+    assert [row["kind"] for row in rows] == ["near"] * 5 + ["look_alike"] * 21
+    assert [row["kind"] for row in read_copies(tmp_path / "pairs.csv")] == ["near"] * 5
     assert len(read_table(tmp_path / "groups.parquet")) == 10
     assert all(float(row["score"]) >= 0.5 for row in read_csv(tmp_path / "conflicts.csv"))
 

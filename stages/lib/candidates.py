@@ -20,6 +20,9 @@ TOUCHING = 1e-5
 """Distances below this are rounding: where all vectors are equal, nobody is nearer than usual."""
 
 
+BLOCK = 65_536
+"""Pictures whose neighbours are gone through at once: a bound on working memory."""
+
 SEEN = 4
 """A pair may appear so many times: from both ends, as it is and mirrored."""
 
@@ -36,6 +39,12 @@ class Candidates:
     mirrored: npt.NDArray[np.bool_]
     density: Floats
 
+    @classmethod
+    def none(cls) -> "Candidates":
+        """No pair."""
+        nobody = np.empty(0, np.int64)
+        return cls(nobody, nobody, np.empty(0, bool), np.empty(0, np.float32))
+
     def take(self, rows: npt.NDArray[np.int64]) -> "Candidates":
         """Select pairs."""
         return Candidates(self.first[rows], self.second[rows], self.mirrored[rows], self.density[rows])
@@ -44,11 +53,14 @@ class Candidates:
 def candidates(found: Found, mirrored: Found | None, most: int) -> Candidates:
     """Return the `most` likeliest pairs among the neighbours of each picture, and of its mirror image."""
     far = found.distances[:, min(FARTHER, found.distances.shape[1]) - 1]
-    parts = [_pairs(found, far, False)] + ([_pairs(mirrored, far, True)] if mirrored is not None else [])
-    joined = Candidates(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in Candidates.__annotations__)
-    )
-    joined = joined.take(_smallest(joined.density, SEEN * most))
+    sources = [(found, False)] + ([(mirrored, True)] if mirrored is not None else [])
+    joined, waiting = Candidates.none(), list[Candidates]()
+    for source, turned in sources:
+        for start in range(0, len(far), BLOCK):
+            waiting.append(_pairs(source, far, turned, start))
+            if sum(len(part.first) for part in waiting) > SEEN * most:
+                joined, waiting = _likeliest([joined, *waiting], SEEN * most), []
+    joined = _likeliest([joined, *waiting], SEEN * most)
     # The likelier of a pair's appearances stays.
     order = np.lexsort((joined.mirrored, joined.density, joined.second, joined.first))
     first, second = joined.first[order], joined.second[order]
@@ -58,11 +70,20 @@ def candidates(found: Found, mirrored: Found | None, most: int) -> Candidates:
     return once.take(np.sort(np.argsort(once.density, kind="stable")[:most]))
 
 
-def _pairs(found: Found, far: Floats, mirrored: bool) -> Candidates:
-    n, k = found.indices.shape
-    one, other = np.repeat(np.arange(n), k), found.indices.ravel()
+def _likeliest(parts: list[Candidates], most: int) -> Candidates:
+    """Join parts and keep the `most` of least density, and those equal to the last of them."""
+    joined = Candidates(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in Candidates.__annotations__)
+    )
+    return joined.take(_smallest(joined.density, most))
+
+
+def _pairs(found: Found, far: Floats, mirrored: bool, start: int) -> Candidates:
+    """Pair the pictures from `start` on, BLOCK of them, with their neighbours."""
+    indices, distances = found.indices[start : start + BLOCK], found.distances[start : start + BLOCK]
+    one, other = np.repeat(np.arange(start, start + len(indices)), indices.shape[1]), indices.ravel()
     usual = np.sqrt(far[one] * far[other])
-    density = (found.distances.ravel() + TOUCHING) / (usual + TOUCHING)
+    density = (distances.ravel() + TOUCHING) / (usual + TOUCHING)
     rows = np.flatnonzero(np.isfinite(density))
     first, second = np.minimum(one, other)[rows], np.maximum(one, other)[rows]
     return Candidates(first, second, np.full(len(rows), mirrored), density[rows].astype(np.float32))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from stages.lib.pooling import Floats
 from stages.lib.progress import track
+from stages.lib.scratch import scratch
 from stages.lib.threads import THREADS
 
 Indices = npt.NDArray[np.int64]
@@ -55,7 +56,7 @@ def search(base: Floats, queries: Floats, k: int, exact_up_to: int | None = None
     faiss.omp_set_num_threads(THREADS)
     few = len(base) <= (EXACT_UP_TO if exact_up_to is None else exact_up_to)
     index = _flat(base) if few else _inverted(base)
-    indices, distances = np.empty((len(base), k), np.int64), np.empty((len(base), k), np.float32)
+    indices, distances = scratch((len(base), k), np.int64), scratch((len(base), k), np.float32)
     for start in track(range(0, len(base), CHUNK), "neighbours sought, chunks"):
         rows = slice(start, start + CHUNK)
         squared, found = index.search(np.ascontiguousarray(queries[rows]), k + 1)
@@ -109,12 +110,11 @@ def _without_gaps(found: Found) -> Found:
 
     A row that found nobody gets its successor, infinitely far away.
     """
-    empty = found.indices < 0
-    if not empty.any():
-        return found
-    rows, last = np.arange(len(empty)), np.maximum((~empty).sum(1) - 1, 0)
-    alone = empty[:, 0]
-    found.indices[alone, 0] = (rows[alone] + 1) % len(rows)
+    alone = np.flatnonzero(found.indices[:, 0] < 0)
+    found.indices[alone, 0] = (alone + 1) % len(found.indices)
     found.distances[alone, 0] = np.inf
-    indices = np.where(empty, found.indices[rows, last][:, None], found.indices)
-    return Found(indices, np.where(empty, found.distances[rows, last][:, None], found.distances))
+    for row in np.flatnonzero(found.indices[:, -1] < 0).tolist():  # faiss leaves places empty at the end only
+        filled = int((found.indices[row] >= 0).sum())
+        found.indices[row, filled:] = found.indices[row, filled - 1]
+        found.distances[row, filled:] = found.distances[row, filled - 1]
+    return found

@@ -30,7 +30,7 @@ WORST = 3.0
 """Of density + residual ratio; what lies beyond scores as if it were this."""
 
 MIRRORED = 1.0
-"""Added to that where one picture is mirrored: as much as lies between a perfect copy and a usual neighbour."""
+"""Added to that where one picture is mirrored: what lies between a copy and a usual neighbour."""
 
 
 def score_pairs(pairs: Candidates, ratio: Floats, threshold: float) -> Floats:
