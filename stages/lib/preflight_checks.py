@@ -1,0 +1,205 @@
+"""Every check of preflight on one subject, the cheap ones first: what is measured where, and how patiently.
+
+A generator, so that who wants only the first fault (the mutation suite) need not pay for the rest.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from stages.lib import input_checks, learning_checks, short_run, start_checks
+from stages.lib.checks import Check
+from stages.lib.dataset import Dataset
+from stages.lib.preflight_subject import Subject, part_of
+from stages.lib.progress import say
+from stages.lib.short_run import ShortRun
+from stages.lib.start_checks import Activations
+from stages.lib.tasks import CHUNK, forward
+
+LOOKED_AT = 64
+"""Images that are brought back to pixels: a fault of preparation shows on every one."""
+
+MOST_BLIND = 512
+"""Images that a run with nothing to learn from gets: a leak is the easiest thing to learn."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Steps of the two trainings, and how often each may go on for as many again."""
+
+    overfit_steps: int
+    short_run_steps: int
+    doublings: int
+
+
+@dataclass
+class Record:
+    """What the checks leave to look at, beside their verdicts."""
+
+    run: ShortRun | None = None
+    before: Activations | None = None
+    after: Activations | None = None
+    checks: list[Check] = field(default_factory=list)
+
+
+def every_check(dataset: Dataset, subject: Subject, budget: Budget, record: Record) -> Iterator[Check]:
+    """Yield every check once; what they leave to look at is put into `record`."""
+    for group in (
+        lambda: input_group(dataset, subject),
+        lambda: start_group(subject, record),
+        lambda: patiently(_by_heart(subject), budget.overfit_steps, budget.doublings),
+        lambda: patiently(_in_a_short_run(subject, record), budget.short_run_steps, budget.doublings),
+        lambda: trained_group(subject, record),
+        lambda: blind_group(subject, budget.short_run_steps),
+    ):
+        for check in group():
+            record.checks.append(check)
+            yield check
+
+
+def input_group(dataset: Dataset, subject: Subject) -> Iterator[Check]:
+    """Check labels, pixels, normalisation, transforms and order."""
+    rows, some = subject.train_rows, subject.batch[:LOOKED_AT]
+    train, network = subject.data.normalisation, subject.network
+    yield input_checks.labels_fit(dataset.labels[rows], len(subject.data.images), len(dataset.classes))
+    yield input_checks.pixels_vary(dataset.pixels[rows])
+    everything = torch.arange(len(rows), device=subject.device)
+    yield input_checks.normalised_train([subject.plain(part) for part in torch.split(everything, CHUNK)])
+    pixels = dataset.pixels[rows[some.cpu().numpy()]]
+    with input_checks.Seen(network.eval()) as seen, torch.no_grad():
+        subject.task.loss(network, subject.plain(some), some, subject.randomness("loss"))
+    yield input_checks.as_decoded("train_as_decoded", torch.cat(seen.inputs), pixels, train)
+    with input_checks.Seen(network) as seen:
+        forward(network, subject.data.images[some], train)
+    yield input_checks.as_decoded("inference_as_decoded", torch.cat(seen.inputs), pixels, train)
+    few = replace(
+        subject.held, images=subject.held.images[:LOOKED_AT], labels=subject.held.labels[:LOOKED_AT]
+    )
+    with input_checks.Seen(network) as seen:
+        few.logits(network)
+    pixels = dataset.pixels[subject.held_rows[:LOOKED_AT]]
+    yield input_checks.as_decoded("held_as_decoded", torch.cat(seen.inputs), pixels, train)
+    if subject.recipe.augmentation is not None:
+        images = subject.data.images[some].float() / 255
+        yield input_checks.identity_augmentation(images, subject.recipe.augmentation)
+    yield input_checks.visits(subject.data, subject.recipe, subject.true_labels)
+
+
+def start_group(subject: Subject, record: Record) -> Iterator[Check]:
+    """Check the network before its first step, and that step."""
+    network, task = subject.network, subject.task
+    index = torch.arange(min(len(subject.true_labels), CHUNK), device=subject.device)
+    some = subject.plain(subject.batch)
+    with torch.no_grad():
+        first = float(task.loss(network.eval(), subject.plain(index), index, subject.randomness("loss")))
+    yield start_checks.output_bias(network.head.bias, subject.log_prior)
+    yield start_checks.initial_loss(first, subject.true_labels[index], subject.log_prior, task.loss_weights)
+    yield start_checks.batch_independence(network, some)
+    yield start_checks.repeatable_inference(network, some)
+    yield start_checks.dead_parameters(network, task, some, subject.batch)
+    record.before = start_checks.activations(network, some)
+    yield from start_checks.activation_checks("", record.before)
+    yield from start_checks.first_step(network, *part_of(subject, subject.batch), subject.recipe)
+
+
+def _by_heart(subject: Subject) -> Callable[[int], list[Check]]:
+    task, data = part_of(subject, subject.batch)
+    memory = learning_checks.Memory(subject.network, task, data, subject.recipe.learning_rate)
+    labels = subject.true_labels[subject.batch]
+    return lambda steps: [memory.go_on(steps).check(labels)]
+
+
+def _in_a_short_run(subject: Subject, record: Record) -> Callable[[int], list[Check]]:
+    task, data = part_of(subject, subject.learned)
+    run = record.run = ShortRun(subject.network, task, data, subject.recipe, subject.held)
+
+    def attempt(steps: int) -> list[Check]:
+        run.go_on(steps, "short run")
+        return [
+            learning_checks.loss_falls(run.train_losses),
+            short_run.sees_its_input(run, subject.recipe.seed),
+        ]
+
+    return attempt
+
+
+def trained_group(subject: Subject, record: Record) -> Iterator[Check]:
+    """Check the network that the short run trained: alive, and worth its size."""
+    run = record.run
+    assert run is not None, "after the short run"
+    record.after = start_checks.activations(run.state.network, subject.plain(subject.batch))
+    yield from start_checks.activation_checks("trained_", record.after)
+    task, data = part_of(subject, subject.learned)
+    narrow = ShortRun(subject.narrow, task, data, subject.recipe, subject.held)
+    for steps in run.taken:
+        narrow.go_on(steps, "smallest network")
+    losses = run.train_losses[-1], narrow.train_losses[-1]
+    yield learning_checks.capacity_pays(*losses, len(subject.log_prior))
+
+
+def blind_group(subject: Subject, steps: int) -> Iterator[Check]:
+    """Train where there is nothing to learn: black pictures, noise, labels dealt at random."""
+    task, data = part_of(subject, subject.learned[:MOST_BLIND])
+    held, seed = subject.held, subject.recipe.seed
+    random = subject.randomness("blind")
+    for name, fault in (("zeros", "fed black pictures"), ("noise", "fed noise"), ("shuffled", SHUFFLED)):
+        if name == "shuffled":
+            asked = replace(task, labels=_dealt(task.labels, random))
+            shown, judged = data, replace(held, labels=_dealt(held.labels, random))
+        else:
+            fill = _black if name == "zeros" else _noise
+            asked, shown = task, replace(data, images=fill(data.images, random))
+            judged = replace(held, images=fill(held.images, random))
+        run = ShortRun(subject.network, asked, shown, subject.recipe, judged)
+        run.go_on(max(1, steps // 2), name)
+        yield short_run.knows_nothing(f"learns_nothing_from_{name}", run, seed, fault)
+
+
+SHUFFLED = "its labels dealt at random"
+
+
+def _dealt(labels: torch.Tensor, randomness: torch.Generator) -> torch.Tensor:
+    return labels[torch.randperm(len(labels), generator=randomness, device=labels.device)]
+
+
+def _black(images: torch.Tensor, randomness: torch.Generator) -> torch.Tensor:
+    del randomness
+    return torch.zeros_like(images)
+
+
+def _noise(images: torch.Tensor, randomness: torch.Generator) -> torch.Tensor:
+    return torch.randint(256, images.shape, generator=randomness, device=images.device, dtype=torch.uint8)
+
+
+def patiently(attempt: Callable[[int], list[Check]], steps: int, doublings: int) -> list[Check]:
+    """Go on for `steps`, and while a check fails for as many again as were made, up to `doublings` times.
+
+    Photographs need some hundred steps where digits need fifty; a bug does not go away with more of them.
+    """
+    checks = attempt(steps)
+    for doubling in range(doublings):
+        if all(check.passed for check in checks):
+            break
+        made = steps * 2**doubling
+        say(f"not learned in {made} steps, going on to {2 * made}")
+        checks = attempt(made)
+    return checks
+
+
+def followed(record: Record, sample_ids: tuple[str, ...]) -> list[tuple[int, str, float]]:
+    """Return rows (epoch, sample_id, probability of its label) of held-out samples through the short run.
+
+    sample_ids name the first held-out samples. A healthy training's rows settle; they jump where the rate is
+    too high, and hardly move where it is too low (Karpathy: "visualize prediction dynamics").
+    """
+    run = record.run
+    assert run is not None, "after the short run"
+    labels = run.watched.held.labels.cpu().numpy()
+    each = np.arange(len(sample_ids))
+    return [
+        (epoch, sample_id, float(probs[at, labels[at]]))
+        for epoch, probs in enumerate(run.pred_probs, 1)
+        for at, sample_id in zip(each.tolist(), sample_ids, strict=True)
+    ]
