@@ -8,13 +8,14 @@ From the pixels, embeddings, curated labels and splits come prediction files for
   Networks: "input-independent baseline").
 - `linear`, `linear_embedding`: logistic regression on standardised pixels and on the embedding, its
   regularisation chosen on val. What a straight line already does needs no network.
-- `human`: people against people, where the manifest has two or more `annotator_*` columns. Without it nobody
-  knows whether the errors that remain are the model's or the labels', and `human.json` says so.
+- `human`: people, where images have votes of two or more (lib/human_votes.py says from where): the shares of
+  votes as a prediction, and in `human.json` agreement, majority and one person's accuracy, which needs no
+  label (lib/human_accuracy.py). Without it nobody knows whether the errors that remain are the model's or the
+  labels', and `human.json` says so.
 
 Cost: two seconds each to import scikit-learn and torch; on 1,797 digits one more for the rest.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,24 +28,15 @@ from stages.lib.cli import stage_main
 from stages.lib.config import Section
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
-from stages.lib.intervals import wilson
+from stages.lib.human_figures import human_figures
+from stages.lib.human_votes import read_votes
+from stages.lib.label_roles import labels_made_of_votes
 from stages.lib.predictions import Predictions, write_predictions
 from stages.lib.progress import track
 from stages.lib.threads import blas_threads_for
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
-
-ANNOTATOR_PREFIX = "annotator_"
-HUMAN_CONFIDENCE = 0.95
-"""The level of the interval beside a person's agreement; only shown, nothing is decided by it."""
-
-NOT_MEASURED = (
-    "no annotations: the manifest has fewer than two annotator columns. Without independent opinions nobody "
-    "knows whether the errors that remain are the model's or the labels', nor whether a higher accuracy is "
-    "possible at all. To measure it, let two or more people label the test images independently, one column "
-    "a person, named annotator_<name>, and run the chain again."
-)
 
 
 class Params(Section):
@@ -142,64 +134,29 @@ def all_classes(model: "LogisticRegression", features: np.ndarray, n_classes: in
     return probs
 
 
-def votes(columns: Mapping[str, Sequence[str | None]], classes: Sequence[str]) -> np.ndarray:
-    """Return what each person said (N, A) int64 as positions in `classes`, -1 where it is none of them."""
-    position: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
-    return np.array([[position.get(said, -1) for said in column] for column in columns.values()]).T
+def human(
+    manifest: Path, review: Path, dataset: Dataset, probs: np.ndarray
+) -> tuple[dict[str, Any], Predictions | None]:
+    """Return human.json, and the shares of votes as a prediction of each val and test sample that has any.
 
-
-def vote_counts(said: np.ndarray, n_classes: int) -> np.ndarray:
-    """Count the votes of said (N, A) for each class: (N, K) int64."""
-    return np.asarray((said[:, :, None] == np.arange(n_classes)).sum(axis=1))
-
-
-def agreement(said: np.ndarray, n_classes: int) -> list[tuple[int, int]]:
-    """Return for each person how often they equal the majority of the others, and on how many samples.
-
-    A sample counts where the person voted and one class has strictly most of the others' votes.
+    probs (M, K) are a classifier's, of the val and test samples; it must not have learned from their votes.
     """
-    counts = vote_counts(said, n_classes)
-    found = []
-    for person in said.T:
-        others = counts - (person[:, None] == np.arange(n_classes))
-        top = others.max(axis=1)
-        clear = (person >= 0) & (top > 0) & ((others == top[:, None]).sum(axis=1) == 1)
-        found.append((int((others.argmax(axis=1) == person)[clear].sum()), int(clear.sum())))
-    return found
-
-
-def human_figures(names: Sequence[str], said: np.ndarray, n_classes: int) -> dict[str, Any]:
-    """Return human.json for the votes said (N, A) on the test images."""
-    found = agreement(said, n_classes)
-    total = sum(counted for _, counted in found)
-    if total == 0:
-        return {"measured": False, "reason": "no test image has votes of two people. " + NOT_MEASURED}
-    people = {name: both for name, both in zip(names, found, strict=True) if both[1]}
-    return {
-        "measured": True,
-        "agreement_with_others": sum(equal for equal, _ in found) / total,
-        "n": total,
-        "annotators": {
-            name: {"agreement": equal / n, "ci": list(wilson(equal, n, HUMAN_CONFIDENCE)), "n": n}
-            for name, (equal, n) in people.items()
-        },
-    }
-
-
-def human(manifest: Path, dataset: Dataset) -> tuple[dict[str, Any], Predictions | None]:
-    """Return human.json, and the shares of votes as a prediction of each val and test sample that has any."""
     table = read_table(manifest)
-    names = [name for name in table.column_names if name.startswith(ANNOTATOR_PREFIX)]
-    if len(names) < 2:
-        return {"measured": False, "reason": NOT_MEASURED}, None
-    said = votes({name: table[name].to_pylist() for name in names}, dataset.classes)
-    counts = vote_counts(said, len(dataset.classes))
+    votes = read_votes(table, review, dataset.classes)
+    counts = votes.counts
     rows = dataset.part("val", "test")
+    test = dataset.part("test")
+    figures = human_figures(
+        votes.of(test),
+        dataset.labels[test],
+        probs[np.isin(rows, test)],
+        own_labels=not labels_made_of_votes(table),
+    )
     rows = rows[counts[rows].sum(axis=1) > 0]
+    if not figures["measured"] or not len(rows):
+        return figures, None
     shares = counts[rows] / counts[rows].sum(axis=1, keepdims=True)
-    people = [name.removeprefix(ANNOTATOR_PREFIX) for name in names]
-    figures = human_figures(people, said[dataset.part("test")], len(dataset.classes))
-    return figures, predictions_of(dataset, rows, shares) if len(rows) else None
+    return figures, predictions_of(dataset, rows, shares)
 
 
 def predictions_of(dataset: Dataset, rows: np.ndarray, pred_probs: np.ndarray) -> Predictions:
@@ -223,7 +180,9 @@ def dummies(dataset: Dataset, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def run(params: Params, *, ingest: Path, embed: Path, curate: Path, split: Path, out: Path) -> dict[str, Any]:
+def run(
+    params: Params, *, ingest: Path, embed: Path, curate: Path, split: Path, review: Path, out: Path
+) -> dict[str, Any]:
     """Write predictions/<name>.parquet and human.json; return how the linear models were chosen."""
     dataset = load_dataset(ingest, curate, split)
     rows = dataset.part("val", "test")
@@ -231,11 +190,14 @@ def run(params: Params, *, ingest: Path, embed: Path, curate: Path, split: Path,
     found = {name: predictions_of(dataset, rows, probs) for name, probs in blind.items()}
     pixels = dataset.pixels.reshape(len(dataset.pixels), -1)
     metrics: dict[str, Any] = {}
+    fits: list[LinearFit] = []
     for name, features in (("linear", pixels), ("linear_embedding", read_npy(embed / "embeddings.npy"))):
         fit = fit_linear(features, dataset, rows, params, "pixels" if name == "linear" else "the embedding")
+        fits.append(fit)
         found[name] = predictions_of(dataset, rows, fit.pred_probs)
         metrics[name] = {"c": fit.c, "val_top1_accuracy": fit.val_top1_accuracy, "n_iter": fit.n_iter}
-    figures, people = human(ingest / "manifest.parquet", dataset)
+    best = max(fits, key=lambda fit: fit.val_top1_accuracy)
+    figures, people = human(ingest / "manifest.parquet", review, dataset, best.pred_probs)
     write_json(out / "human.json", figures)
     for stale in (out / "predictions").glob("*.parquet"):  # of a run by hand: DVC has cleared its own
         stale.unlink()

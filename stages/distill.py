@@ -16,7 +16,7 @@ from stages.lib.augment_params import AugmentationParams
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.history import last_figures, report_to, write_history
-from stages.lib.training_params import Epochs, Seed, Seeds, SteppingParams, Widths
+from stages.lib.training_params import OnePhaseParams, Seeds, Widths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
     from stages.lib.checkpoint import CheckpointStore
     from stages.lib.ensemble import Member
-    from stages.lib.loop import LoopState, Recipe, Report
+    from stages.lib.loop import Report
+    from stages.lib.loop_state import LoopState
+    from stages.lib.recipe import Recipe
     from stages.lib.weights import Card
 
 TAUGHT_ON = ("train", "neutral", "unlabelled")
 """Splits whose images the teachers are asked about."""
 
 
-class Params(SteppingParams):
+class Params(OnePhaseParams):
     """Section `distill`."""
 
-    seed: Seed
     widths: Widths
-    epochs: Epochs
     temperature: float = Field(gt=0, le=100)
     hard_weight: float = Field(ge=0, le=1)
 
@@ -46,14 +46,6 @@ class TrainView(AugmentationParams):
     """What distillation shares with `train`: which teachers there are, and the augmentation."""
 
     seeds: Seeds
-
-
-def recipe_of(params: Params, train: TrainView) -> "Recipe":
-    """Return one phase over the whole student."""
-    from stages.lib.loop import Phase
-
-    phase = Phase("distill", params.epochs, body_rate=1.0)
-    return params.recipe((phase,), train.augmentation(), params.seed)
 
 
 def fit_student(
@@ -67,7 +59,8 @@ def fit_student(
     """Train a new student of params.widths; it starts from the first member's output bias."""
     from stages.lib.counters import generator
     from stages.lib.device import torch_device
-    from stages.lib.loop import LoopState, fit
+    from stages.lib.loop import fit
+    from stages.lib.loop_state import LoopState
     from stages.lib.nets import new_classifier
     from stages.lib.tasks import Distillation
     from stages.lib.training_data import architecture_for, held_out, labels_of, training_set
@@ -129,14 +122,14 @@ def run(
     """Train the student from the networks in `members`, and say how small and how like them it is."""
     from stages.lib.checkpoint import CheckpointStore
     from stages.lib.ensemble import load_members
-    from stages.lib.nets import count_parameters
+    from stages.lib.net_report import count_parameters
     from stages.lib.weights import MODEL, save_weights
 
     dataset = load_dataset(ingest, curate, split)
     named = load_members(members, train.seeds, dataset)
     teacher = next(iter(named.values())).network
     store = CheckpointStore(context.checkpoints, context.key)
-    recipe = recipe_of(params, train)
+    recipe = params.one_phase("distill", train.augmentation())
     state = fit_student(dataset, named, params, recipe, store, report_to(context.journal))
     save_weights(out / MODEL, state.averaged.state_dict(), card_of(dataset, params, named))
     write_history(out / "history.csv", state.history)

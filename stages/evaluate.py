@@ -31,7 +31,8 @@ from stages.lib.duplicate_tax import meaning, taxes
 from stages.lib.intervals import accuracy_interval, group_sums, holm, paired_intervals, sign_flip_p_value
 from stages.lib.leaks import leaked_test_ids
 from stages.lib.prior_findings import Folders
-from stages.lib.report import Evaluation, build_report
+from stages.lib.report import build_report
+from stages.lib.scored_rows import Evaluation
 from stages.lib.truth import SCORED, Entry, Truth, has_official_split, load_entries, load_truth
 
 SEED_NAME = re.compile(r"seed\d+(?P<views>_tta)?")

@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from stages.lib import human_counts
 from stages.lib.artifacts import write_csv, write_table
 from stages.lib.cli import stage_main
 from stages.lib.decode import PILLOW_MAX_PIXELS
@@ -206,7 +207,7 @@ def tell(metrics: dict[str, Any], image_size: int, out: Path) -> None:
 
 def run(params: Params, *, raw: Path, out: Path) -> dict[str, Any]:
     """Take in everything the source yields and write the store, the manifest and the quarantine list."""
-    intake = Intake(annotator_columns(params), params.neutral_labels)
+    intake = Intake(annotator_columns(params), bool(params.human_counts), params.neutral_labels)
     with tempfile.TemporaryFile(dir=out) as file:
         spool = Spool(file)
         for record in SOURCES[params.source](params, raw):
@@ -215,7 +216,7 @@ def run(params: Params, *, raw: Path, out: Path) -> dict[str, Any]:
         images = intake.images(spool)
         digest = intake.digest.hexdigest()
         write_images(out / "images.parquet", images, params.image_size, intake.channels, digest)
-    manifest = intake.manifest()
+    manifest = human_counts.with_order(intake.manifest(), params.classes)
     if params.source == "table" and params.annotators and not params.label:
         manifest = with_labels_made_of_votes(manifest)
     write_table(out / "manifest.parquet", manifest, MANIFEST_ROWS)

@@ -27,13 +27,13 @@ from stages.lib.config import Section
 from stages.lib.dataset import load_dataset
 from stages.lib.errors import InputError
 from stages.lib.progress import say
-from stages.lib.training_params import Seed, SteppingParams, Widths
+from stages.lib.training_params import EngineParams, NetworkParams, Seed
 
 if TYPE_CHECKING:
     from stages.lib.checks import Check
-    from stages.lib.loop import Recipe
     from stages.lib.preflight_checks import Record
     from stages.lib.preflight_subject import Subject
+    from stages.lib.recipe import Recipe
 
 RATE_STEPS = 100
 """Steps of the learning-rate range test: twenty for each power of ten."""
@@ -54,18 +54,16 @@ class Params(Section):
     doublings: int = Field(ge=0, le=10)
 
 
-class TrainView(SteppingParams, AugmentationParams):
+class TrainView(EngineParams, NetworkParams, AugmentationParams):
     """The recipe that is to be checked."""
-
-    widths: Widths
 
 
 def recipe_of(train: TrainView, seed: int) -> "Recipe":
-    """Return one epoch of the recipe that `train` follows, with the last weights kept."""
-    from stages.lib.loop import Phase
+    """Return one epoch of the recipe that `train` follows, with the last weights kept and no early end."""
+    from stages.lib.recipe import Phase
 
     recipe = train.recipe((Phase("short", 1, body_rate=1.0),), train.augmentation(), seed)
-    return replace(recipe, ema_decay=0.0)
+    return replace(recipe, ema_decay=0.0, patience=0)
 
 
 def batch_as_seen(subject: "Subject") -> np.ndarray:
@@ -107,11 +105,13 @@ def run(
     from stages.lib.preflight_checks import Budget, Record, every_check, followed
     from stages.lib.preflight_subject import part_of, sample_of, subject_of
     from stages.lib.rate_test import rate_test
+    from stages.lib.training_data import architecture_for
 
     dataset = sample_of(load_dataset(ingest, curate, split), params.seed)
     plan = read_plan(class_balance, dataset.classes)
     recipe = recipe_of(train, params.seed)
-    subject = subject_of(dataset, plan, recipe, train.widths, params.batch_size)
+    architecture = architecture_for(dataset, train.widths, train.network)
+    subject = subject_of(dataset, plan, recipe, architecture, params.batch_size)
     budget, record = Budget(params.overfit_steps, params.short_run_steps, params.doublings), Record()
     checks = list(every_check(dataset, subject, budget, record))
     for line in table_of(checks).splitlines():

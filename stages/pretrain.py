@@ -20,23 +20,23 @@ from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
 from stages.lib.history import last_figures, report_to, write_history
 from stages.lib.normalise import fit_normalisation
-from stages.lib.training_params import Epochs, Seed, SteppingParams, Widths
+from stages.lib.training_params import OnePhaseParams, Widths
 
 if TYPE_CHECKING:
     from stages.lib.checkpoint import CheckpointStore
-    from stages.lib.loop import LoopState, Recipe, Report
+    from stages.lib.loop import Report
+    from stages.lib.loop_state import LoopState
     from stages.lib.nets import Architecture
     from stages.lib.normalise import Normalisation
+    from stages.lib.recipe import Recipe
 
 SEEN = ("train", "val", "neutral", "unlabelled")
 """The splits whose images may be learned from without their labels; never test."""
 
 
-class Params(SteppingParams):
+class Params(OnePhaseParams):
     """Section `pretrain`."""
 
-    seed: Seed
-    epochs: Epochs
     noise_std: float = Field(ge=0, le=10)
     mask_share: float = Field(ge=0, lt=1)
 
@@ -45,14 +45,6 @@ class TrainView(AugmentationParams):
     """What pretraining shares with `train`: the body it is made for, and the augmentation."""
 
     widths: Widths
-
-
-def recipe_of(params: Params, train: TrainView) -> "Recipe":
-    """Return one phase over the whole network; images are not mixed, as there are no targets to mix."""
-    from stages.lib.loop import Phase
-
-    phase = Phase("reconstruct", params.epochs, body_rate=1.0)
-    return params.recipe((phase,), replace(train.augmentation(), mix_share=0.0), params.seed)
 
 
 def fit_autoencoder(
@@ -67,7 +59,8 @@ def fit_autoencoder(
     """Train body and decoder on the images of SEEN; val images, under fixed noise, are the yardstick."""
     from stages.lib.counters import generator
     from stages.lib.device import torch_device
-    from stages.lib.loop import LoopState, fit
+    from stages.lib.loop import fit
+    from stages.lib.loop_state import LoopState
     from stages.lib.nets import Autoencoder, initialise
     from stages.lib.tasks import Reconstruction, as_images
     from stages.lib.training_data import training_set
@@ -103,7 +96,7 @@ def run(
 ) -> dict[str, Any]:
     """Train the autoencoder and keep its body."""
     from stages.lib.checkpoint import CheckpointStore
-    from stages.lib.nets import count_parameters
+    from stages.lib.net_report import count_parameters
     from stages.lib.training_data import architecture_for
     from stages.lib.weights import ENCODER, Card, save_weights
 
@@ -112,7 +105,8 @@ def run(
     normalisation = fit_normalisation(dataset.pixels[dataset.part("train")])
     architecture = architecture_for(dataset, train.widths)
     store = CheckpointStore(context.checkpoints, context.key)
-    recipe = recipe_of(params, train)
+    # Images are not mixed: there are no targets to mix.
+    recipe = params.one_phase("reconstruct", replace(train.augmentation(), mix_share=0.0))
     state = fit_autoencoder(
         dataset, normalisation, architecture, params, recipe, store, report_to(context.journal)
     )

@@ -1,52 +1,73 @@
 """Train: fine-tune one network per seed from the pretrained body, head first, then everything.
 
-The published weights are the running mean (EMA) of the last epochs' weights: there is no choice among epochs,
-so val is looked at but not fitted, and test is never read. Which samples are drawn and how much they count
-follows the class plan, on train only.
+The published weights are the running mean (EMA) of the last epochs' weights: there is no choice among epochs
+(unless `patience` asks for one), so val is looked at but not fitted, and test is never read. Which samples
+are drawn and how much they count follows the class plan, on train only.
 
-Reads ingest, curate, split, class_balance and pretrain; writes model.safetensors and history.csv. On digits
-(1,797 images) one network reaches the top-1 accuracy that bench/README.md states, with n and cost.
+Reads ingest, curate, split, class_balance and pretrain; writes model.safetensors, network.json (what the
+network costs, and what its starting weights matched) and history.csv. On digits (1,797 images) one network
+reaches the top-1 accuracy that bench/README.md states, with n and cost.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from stages.lib.artifacts import write_json
 from stages.lib.augment_params import AugmentationParams
 from stages.lib.class_plan import ClassPlan, read_plan
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.history import last_figures, report_to, write_history
-from stages.lib.training_params import Epochs, Seeds, SteppingParams, Widths
+from stages.lib.training_params import EngineParams, Epochs, NetworkParams, Seeds
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from stages.lib.checkpoint import CheckpointStore
-    from stages.lib.loop import LoopState, Recipe, Report
+    from stages.lib.loop import Report
+    from stages.lib.loop_state import LoopState
     from stages.lib.nets import Architecture, Classifier
+    from stages.lib.recipe import Recipe
+    from stages.lib.starting_weights import Start
     from stages.lib.weights import Card
 
+NETWORK = "network.json"
 
-class Params(SteppingParams, AugmentationParams):
+
+class Params(EngineParams, NetworkParams, AugmentationParams):
     """Section `train`."""
 
     seeds: Seeds
-    init: Literal["pretrain", "random"]
-    widths: Widths
+    init: Literal["pretrain", "random", "timm", "file"]
+    init_file: str
+    init_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
     epochs: Epochs
     head_epochs: int = Field(ge=0, le=10_000)
-    body_rate: float = Field(gt=0, le=10)
+    body_rate: float = Field(ge=0, le=10)
+    dropout: float = Field(ge=0, lt=1)
+    drop_path: float = Field(ge=0, lt=1)
+    targets: Literal["labels", "annotators"]
     label_smoothing: float = Field(ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "Params":
+        if self.init == "file" and not (self.init_file and self.init_sha256):
+            raise ValueError("init: file needs init_file and init_sha256 (`sha256sum` prints it)")
+        if self.init == "random" and (self.fine_tune.frozen_layers or self.body_rate == 0):
+            raise ValueError("init: random leaves nothing worth freezing: set frozen_layers 0, body_rate 1")
+        return self
 
 
 def recipe_of(params: Params, seed: int) -> "Recipe":
-    """Return the phases: the new head alone on a pretrained body, then everything; else only everything."""
-    from stages.lib.loop import Phase
+    """Return the phases: the new head alone on a body that knows something, then everything."""
+    from stages.lib.recipe import Phase
 
-    phases = [Phase("all", params.epochs, params.body_rate if params.init == "pretrain" else 1.0)]
-    if params.init == "pretrain" and params.head_epochs:
+    knows = params.init != "random"
+    phases = [Phase("all", params.epochs, params.body_rate if knows else 1.0)]
+    if knows and params.head_epochs:
         phases.insert(0, Phase("head", params.head_epochs, body_rate=0.0))
     return params.recipe(tuple(phases), params.augmentation(), seed)
 
@@ -55,16 +76,15 @@ def network_of(
     architecture: "Architecture",
     log_prior: "torch.Tensor",
     seed: int,
-    body: "dict[str, torch.Tensor] | None" = None,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
 ) -> "Classifier":
-    """Return a classifier that predicts the class prior, on the given body or a random one."""
+    """Return a random classifier, on the CPU, that predicts the class prior."""
     from stages.lib.counters import generator
     from stages.lib.nets import new_classifier
 
-    network = new_classifier(architecture, log_prior.cpu(), generator(log_prior.cpu().device, "train", seed))
-    if body is not None:
-        network.body.load_state_dict(body)
-    return network.to(log_prior.device)
+    prior = log_prior.cpu()
+    return new_classifier(architecture, prior, generator(prior.device, "train", seed), dropout, drop_path)
 
 
 def fit_classifier(
@@ -75,33 +95,41 @@ def fit_classifier(
     seed: int,
     store: "CheckpointStore | None" = None,
     report: "Report | None" = None,
-) -> "tuple[LoopState, Card]":
-    """Train on the train split, from the encoder file or from nothing; return the state and what it is."""
+    soft: "np.ndarray | None" = None,
+) -> "tuple[LoopState, Card, Start]":
+    """Train on the train split, from where params.init says; return the state, what it is, and the start.
+
+    soft (M, K): targets of the train samples that stand in for their labels.
+    """
     import torch
 
     from stages.lib.device import torch_device
-    from stages.lib.loop import LoopState, fit
+    from stages.lib.loop import fit
+    from stages.lib.loop_state import LoopState
+    from stages.lib.starting_weights import start_body
     from stages.lib.tasks import Classification
     from stages.lib.training_data import architecture_for, held_out, labels_of, log_prior, training_set
-    from stages.lib.weights import Card, load_encoder
+    from stages.lib.weights import Card
 
     device = torch_device(dataset.pixels.shape[1])
-    architecture = architecture_for(dataset, params.widths)
-    body, card, sha256 = load_encoder(encoder, architecture)
+    architecture = architecture_for(dataset, params.widths, params.network)
     train, val = dataset.part("train"), dataset.part("val")
-    start = body if params.init == "pretrain" else None
-    network = network_of(architecture, log_prior(dataset, train, plan, device), seed, start)
+    prior = log_prior(dataset, train, plan, device)
+    network = network_of(architecture, prior, seed, params.dropout, params.drop_path)
+    start = start_body(network.body, architecture, params.init, encoder, params.init_file, params.init_sha256)
     task = Classification(
         labels_of(dataset, train, device),
         torch.from_numpy(plan.loss).float().to(device),
         params.label_smoothing,
-        held_out(dataset, val, card.normalisation, device),
+        held_out(dataset, val, start.normalisation, device),
+        None if soft is None else torch.from_numpy(soft).to(device),
     )
-    data = training_set(dataset, train, card.normalisation, device, plan)
+    data = training_set(dataset, train, start.normalisation, device, plan)
     recipe = recipe_of(params, seed)
-    state = LoopState.start(network, recipe)
+    state = LoopState.start(network.to(device), recipe)
     fit(state, task, data, recipe, store=store, report=report, label=f"training seed {seed}")
-    return state, Card("classifier", architecture, dataset.classes, card.normalisation, {"encoder": sha256})
+    card = Card("classifier", architecture, dataset.classes, start.normalisation, start.parents)
+    return state, card, start
 
 
 def run(
@@ -118,21 +146,29 @@ def run(
 ) -> dict[str, Any]:
     """Train the network of one seed."""
     from stages.lib.checkpoint import CheckpointStore
-    from stages.lib.nets import count_parameters
+    from stages.lib.net_report import describe
+    from stages.lib.soft_targets import annotator_targets
     from stages.lib.weights import ENCODER, MODEL, save_weights
 
     dataset = load_dataset(ingest, curate, split)
     plan = read_plan(class_balance, dataset.classes)
     store = CheckpointStore(context.checkpoints, context.key)
-    encoder = pretrain / ENCODER
-    state, card = fit_classifier(dataset, plan, encoder, params, seed, store, report_to(context.journal))
+    train = dataset.part("train")
+    soft = annotator_targets(curate, dataset, train) if params.targets == "annotators" else None
+    state, card, start = fit_classifier(
+        dataset, plan, pretrain / ENCODER, params, seed, store, report_to(context.journal), soft
+    )
+    costs = describe(state.network, card.architecture.channels, card.architecture.image_size)
     save_weights(out / MODEL, state.averaged.state_dict(), card)
+    write_json(out / NETWORK, {"network": params.network, "start": start.facts, **costs})
     write_history(out / "history.csv", state.history)
     store.retire()
     return {
-        "n_train": len(dataset.part("train")),
+        "n_train": len(train),
         "n_val": len(dataset.part("val")),
-        "n_parameters": count_parameters(state.network),
+        "n_parameters": costs["n_parameters"],
+        "flops_per_image": costs["flops_per_image"],
+        "micro_batches": state.parts,
         "epochs": state.epoch,
         "steps": state.step,
         **last_figures(state.history),

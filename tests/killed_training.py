@@ -33,7 +33,7 @@ def train_into(folder: Path) -> None:
     store = CheckpointStore(place.checkpoints, place.key)
     params = train_params(epochs=EPOCHS)
     encoder = folder.parent / "encoder.safetensors"
-    state, card = train.fit_classifier(dataset, even_plan(3), encoder, params, seed=0, store=store)
+    state, card, _ = train.fit_classifier(dataset, even_plan(3), encoder, params, seed=0, store=store)
     save_weights(folder / "model.safetensors", state.averaged.state_dict(), card)
     write_history(folder / "history.csv", state.history)
     store.retire()

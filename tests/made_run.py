@@ -111,6 +111,8 @@ def _findings(run: MadeRun, word: str) -> None:
         "is_label_issue": doubted,
     }
     write_table(run.root / "label_noise" / "scores.parquet", pa.table(scores))
+    _label_figures(run, word)
+    _picture_findings(run)
     expectations = [
         {
             "name": "labels_known",
@@ -124,6 +126,42 @@ def _findings(run: MadeRun, word: str) -> None:
     for expectation in expectations:
         expectation["unexpected"] = []
     write_json(run.root / "validate" / "verdict.json", {"passed": True, "expectations": expectations})
+
+
+def _label_figures(run: MadeRun, word: str) -> None:
+    """Write a noise rate, confusions in both directions, and two annotators, the second without a word."""
+    classes, folder = run.classes, run.root / "label_noise"
+    figures = {
+        "estimated_noise_rate": 0.0613,
+        "estimated_noise_rate_ci": [0.041, 0.0824],
+        "n_labelled": len(run.labels),
+        "n_not_assessed": 3,
+    }
+    write_json(folder / "metrics.json", figures)
+    cells = [
+        (given, true, round(40 / (1 + at + to), 3), round(0.2 / (1 + at + to), 6))
+        for at, given in enumerate(classes[:6])
+        for to, true in enumerate(classes[:6])
+        if given != true
+    ]
+    cells.sort(key=lambda cell: (-float(cell[2]), cell[:2]))
+    write_csv(folder / "noise_matrix.csv", ("given_label", "true_label", "n", "share_of_given"), cells)
+    header = ("annotator", "n", "accuracy", "accuracy_low", "accuracy_high", "agreement")
+    rows = [(word, 1200, 0.81, 0.787, 0.831, 0.8), ("second", 1180, 0.93, 0.914, 0.943, 0.94)]
+    write_csv(folder / "annotators.csv", header, rows)
+
+
+def _picture_findings(run: MadeRun) -> None:
+    ids, classes, folder = run.sample_ids, run.classes, run.root / "validate"
+    found = [(ids[row], "blurry", 0.02 + row / 1000, 0.2, 0.1 + row / 200) for row in range(8)]
+    found += [(ids[20], "dark", 0.12, 0.33, 0.36), (ids[21], "odd_aspect", 4.2, 2.5, 0.6)]
+    write_csv(folder / "image_issues.csv", ("sample_id", "issue", "value", "bound", "score"), found)
+    header = ("property", "class", "balanced_accuracy", "accuracy", "prior_accuracy", "p_value", "is_cue")
+    cues = [
+        ("border_red", classes[0], 0.93, 0.42, 0.34, 0.005, "true"),
+        ("brightness", classes[-1], 0.61, 0.36, 0.34, 0.03, "false"),
+    ]
+    write_csv(folder / "cues.csv", header, cues)
 
 
 def _curation(run: MadeRun, word: str) -> None:

@@ -16,18 +16,19 @@ from torch import nn
 from torch.nn import functional
 
 from stages import preflight
-from stages.lib import input_checks, loop, nets, tasks, training_data
+from stages.lib import input_checks, loop, loop_state, nets, tasks, training_data
 from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
 from stages.lib.digits import read_digits, to_8_bit
-from stages.lib.loop import DivergedError, Recipe
-from stages.lib.nets import Body
+from stages.lib.loop import DivergedError
+from stages.lib.nets import Architecture, Body
 from stages.lib.normalise import Normalisation, normalise
 from stages.lib.preflight_checks import Budget, Record, every_check
 from stages.lib.preflight_subject import Subject, subject_of
+from stages.lib.recipe import Recipe
 from stages.lib.tasks import Classification, Held
 from tests.prepared_data import bars, split_names
-from tests.training_fixture import AUGMENTATION, STEPPING, UNCHANGED, even_plan
+from tests.training_fixture import AUGMENTATION, ENGINE, NETWORK, STEPPING, UNCHANGED, even_plan
 
 Patch = pytest.MonkeyPatch
 BUDGET = Budget(overfit_steps=60, short_run_steps=60, doublings=2)
@@ -42,6 +43,11 @@ class Setup:
     train: preflight.TrainView
     budget: Budget = BUDGET
     batch_size: int = 24
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network that `train` names, for these pictures."""
+        return training_data.architecture_for(self.dataset, self.train.widths, self.train.network)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def caught_by(setup: Setup, bug: Bug) -> str | None:
         bug.code(patch)
         given = bug.dataset(setup.dataset)
         recipe = bug.recipe(preflight.recipe_of(setup.train, seed=0))
-        subject = bug.subject(subject_of(given, setup.plan, recipe, setup.train.widths, setup.batch_size))
+        subject = bug.subject(subject_of(given, setup.plan, recipe, setup.architecture, setup.batch_size))
         try:
             failed = (c for c in every_check(setup.dataset, subject, setup.budget, Record()) if not c.passed)
             first = next(failed, None)
@@ -88,7 +94,7 @@ def colour_bars(n: int, side: int = 8, seed: int = 0) -> tuple[np.ndarray, np.nd
 
 
 def view(**changes: Any) -> preflight.TrainView:
-    return preflight.TrainView(**STEPPING | AUGMENTATION | {"widths": (8, 16)} | changes)
+    return preflight.TrainView(**STEPPING | ENGINE | NETWORK | AUGMENTATION | changes)
 
 
 def base(*, imbalanced: bool = False) -> Setup:
@@ -178,14 +184,14 @@ def _viewed(patch: Patch) -> None:
 
 
 def _other_parameters(patch: Patch) -> None:
-    right = loop.LoopState.start.__func__  # type: ignore[attr-defined]
+    right = loop_state.LoopState.start.__func__  # type: ignore[attr-defined]
 
     def start(cls: Any, network: nn.Module, recipe: Recipe) -> Any:
         state = right(cls, network, recipe)
         state.network = copy.deepcopy(network)
         return state
 
-    patch.setattr(loop.LoopState, "start", classmethod(start))
+    patch.setattr(loop_state.LoopState, "start", classmethod(start))
 
 
 def _stamped(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -145,7 +145,7 @@ def as_files(samples: pa.Table, changes: list[Change], folder: Path) -> tuple[pa
 def places(case: Situation) -> dict[str, int]:
     ids, groups, hints = (case.manifest[name].to_pylist() for name in ("sample_id", "group", "split_hint"))
     fractions = (SPLIT.test_fraction, SPLIT.val_fraction)
-    place = place_samples(ids, case.findings.near, groups, hints, SPLIT.salt, fractions).place
+    place = place_samples(ids, groups, hints, SPLIT.salt, fractions).place
     return dict(zip(ids, place.tolist(), strict=True))
 
 

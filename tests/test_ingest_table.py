@@ -196,10 +196,56 @@ def test_annotators_make_the_human_baseline_work(tables: Tables) -> None:
     ids = tuple(tables.column("sample_id"))
     split = np.array(["test"] * 4)
     dataset = Dataset(ids, np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 0, 1, 1]), split, ("a", "b"))
-    figures, predictions = human(tables.out / "manifest.parquet", dataset)
+    even = np.full((4, 2), 0.5)
+    figures, predictions = human(tables.out / "manifest.parquet", tables.out / "none", dataset, even)
     assert (figures["measured"], figures["agreement_with_others"]) == (True, 1.0)
     assert predictions is not None
     np.testing.assert_array_equal(predictions.pred_probs, [[1, 0], [1, 0], [0, 1], [0, 1]])
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_counts_of_votes_make_the_human_baseline_work(tables: Tables, kind: str) -> None:
+    counts: list[Any] = [[9, 1], [10, 0], [2, 8], None]
+    if kind == "parquet":
+        tables.parquet({"label": [*"baab"], "votes": counts}, 4, label="label", human_counts="votes")
+    else:
+        tables.files("1.png", "2.png", "3.png", "4.png")
+        cells = [f'"{cell}"' if cell else "" for cell in counts]
+        rows = [
+            f"{row}.png,{label},{cell}"
+            for row, (label, cell) in enumerate(zip("baab", cells, strict=True), 1)
+        ]
+        tables.table("file,label,votes", *rows, human_counts="votes")
+    assert tables.column("human_counts") == counts
+    ids = tuple(tables.column("sample_id"))
+    dataset = Dataset(
+        ids, np.zeros((4, 8, 8, 3), np.uint8), np.array([0, 1, 1, 0]), np.array(["test"] * 4), ("b", "a")
+    )
+    even = np.full((4, 2), 0.5)
+    figures, predictions = human(tables.out / "manifest.parquet", tables.out / "none", dataset, even)
+    assert predictions is not None
+    # The numbers are in the labels' order a, b; the data set's classes are b, a.
+    np.testing.assert_allclose(predictions.pred_probs, [[0.1, 0.9], [0, 1], [0.8, 0.2]], atol=1e-6)
+    assert figures["agreement_with_others"] == pytest.approx(27 / 30)
+    assert figures["against_labels"] == {"n_samples": 3, "n_votes": 30, "agreement": pytest.approx(13 / 30)}
+
+
+def test_counts_that_are_none_are_told_by_their_row(tables: Tables) -> None:
+    said = tables.refused(
+        "file,label,votes",
+        '1.png,a,"[1, 2]"',
+        '2.png,b,"[1, -2]"',
+        '3.png,b,"[1, 2, 3]"',
+        human_counts="votes",
+    )
+    assert "row 3: counts_type" in said
+    assert "row 4: counts_length: column 'votes' has 3 numbers, the first row that has any 2" in said
+
+
+def test_counts_of_other_classes_than_the_labels_ask_for_the_order(tables: Tables) -> None:
+    tables.files("1.png", "2.png")
+    with pytest.raises(InputError, match="its lists have 3 numbers, there are 2 classes"):
+        tables.table("file,label,votes", '1.png,a,"[1, 2, 0]"', '2.png,b,"[1, 2, 0]"', human_counts="votes")
 
 
 def test_two_annotators_of_one_name_are_an_error(tables: Tables) -> None:

@@ -81,15 +81,15 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path, dataset: Dataset, members
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_neutral_samples_are_prelabelled_by_the_ensemble_and_queued_most_uncertain_first(
+def test_neutral_samples_are_prelabelled_by_the_ensemble_and_queued_most_disputed_first(
     tmp_path: Path, dataset: Dataset, members: Path
 ) -> None:
     assert run(tmp_path, dataset, members)["n_review_queue"] == 8
     queue = read_csv(tmp_path / "out/review_queue.csv")
     neutral = dataset.part("neutral")
     assert {row["sample_id"] for row in queue} == {dataset.sample_ids[at] for at in neutral}
-    spread = [float(row["entropy"]) for row in queue]
-    assert spread == sorted(spread, reverse=True)
+    dispute = [round(float(row["disagreement"]), 6) for row in queue]
+    assert dispute == sorted(dispute, reverse=True)
     images = as_images(dataset.pixels[neutral], torch.device("cpu"))
     parts = [member.probs(images, PLAIN) for member in load_members(members, (0, 1), dataset).values()]
     believed = torch.stack(parts).mean(0)

@@ -12,14 +12,15 @@ from stages.lib.artifacts import read_csv, read_json
 from stages.lib.batch_picture import COLUMNS, TILE
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
+from stages.lib.training_data import architecture_for
 from tests.prepared_data import bars_dataset, write_prepared
-from tests.training_fixture import AUGMENTATION, STEPPING, WIDTHS, even_plan
+from tests.training_fixture import AUGMENTATION, ENGINE, NETWORK, STEPPING, WIDTHS, even_plan
 
 PARAMS = preflight.Params(seed=0, batch_size=12, overfit_steps=60, short_run_steps=40, doublings=0)
 
 
 def view(**changes: object) -> preflight.TrainView:
-    return preflight.TrainView(**STEPPING | AUGMENTATION | {"widths": WIDTHS} | changes)
+    return preflight.TrainView(**STEPPING | ENGINE | NETWORK | AUGMENTATION | changes)
 
 
 def run(folder: Path, dataset: Dataset, train: preflight.TrainView | None = None) -> dict[str, Any]:
@@ -103,7 +104,8 @@ def test_large_sets_are_sampled_and_test_is_never_among_them(monkeypatch: pytest
 
 def subject_in(dataset: Dataset) -> preflight_subject.Subject:
     recipe = preflight.recipe_of(view(), seed=PARAMS.seed)
-    return preflight_subject.subject_of(dataset, even_plan(3), recipe, WIDTHS, PARAMS.batch_size)
+    architecture = architecture_for(dataset, WIDTHS)
+    return preflight_subject.subject_of(dataset, even_plan(3), recipe, architecture, PARAMS.batch_size)
 
 
 def test_where_val_is_small_a_third_of_train_at_most_is_lent_and_never_learned_from() -> None:

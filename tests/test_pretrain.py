@@ -73,7 +73,7 @@ def test_learning_lowers_the_error_below_painting_the_mean() -> None:
     params = pretrain_params(epochs=12)
     facts = fit_normalisation(dataset.pixels[dataset.part("train")])
     shape = architecture_for(dataset, WIDTHS)
-    recipe = pretrain.recipe_of(params, pretrain_view())
+    recipe = params.one_phase("reconstruct", pretrain_view().augmentation())
     state = pretrain.fit_autoencoder(dataset, facts, shape, params, recipe)
     last = state.history[-1]["val_loss"]
     assert isinstance(last, float)

@@ -13,6 +13,7 @@ from stages.lib.artifacts import read_csv
 from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
+from stages.lib.starting_weights import start_body
 from stages.lib.weights import load_classifier
 from tests.prepared_data import CLASSES, bars_dataset, write_prepared
 from tests.training_fixture import context, even_plan, train_params, write_encoder
@@ -93,7 +94,9 @@ def test_from_scratch_there_is_no_head_phase_and_the_encoder_is_not_used(tmp_pat
     encoder = write_encoder(tmp_path / "encoder.safetensors", dataset)
     body, card, _ = train_body(encoder, dataset)
     scratch = train.network_of(card.architecture, prior, seed=0)
-    tuned = train.network_of(card.architecture, prior, seed=0, body=body)
+    tuned = train.network_of(card.architecture, prior, seed=0)
+    for network, init in ((scratch, "random"), (tuned, "pretrain")):
+        start_body(network.body, card.architecture, init, encoder, "", "")  # type: ignore[arg-type]
     assert torch.equal(tuned.body.stem.weight, body["stem.weight"])
     assert not torch.equal(scratch.body.stem.weight, body["stem.weight"])
 

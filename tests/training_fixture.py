@@ -45,10 +45,42 @@ def pretrain_view() -> pretrain.TrainView:
     return pretrain.TrainView(**AUGMENTATION, widths=WIDTHS)
 
 
+OPTIMIZER: dict[str, Any] = {"kind": "adamw", "momentum": 0.9, "matrix_rate": 0.02}
+SCHEDULE: dict[str, Any] = {
+    "kind": "cosine",
+    "final": 0.0,
+    "drops": 2,
+    "milestones": (0.5, 0.75),
+    "gamma": 0.1,
+    "power": 1.0,
+    "steepness": 10.0,
+    "cycles": 1,
+    "patience": 5,
+    "grow_batch": False,
+    "largest_batch": 64,
+    "momentum_low": 0.0,
+}
+FINE_TUNE: dict[str, Any] = {"layer_decay": 1.0, "frozen_layers": 0, "hold_statistics": False}
+ENGINE: dict[str, Any] = {
+    "rate_scaling": "none",
+    "rate_batch": 16,
+    "clip_norm": 0.0,
+    "micro_batches": 1,
+    "patience": 0,
+    "optimizer": OPTIMIZER,
+    "schedule": SCHEDULE,
+    "fine_tune": FINE_TUNE,
+}
+NETWORK: dict[str, Any] = {"network": "residual", "widths": WIDTHS}
+
+
 def train_params(**changes: Any) -> train.Params:
-    own = {"seeds": (0, 1), "init": "pretrain", "widths": WIDTHS, "epochs": 3, "head_epochs": 1}
-    more = {"body_rate": 1.0, "label_smoothing": 0.05}
-    return train.Params(**STEPPING | AUGMENTATION | own | more | changes)
+    """Give train's params; `changes` of optimizer, schedule and fine_tune name only what changes."""
+    own = {"seeds": (0, 1), "init": "pretrain", "init_file": "", "init_sha256": "", "epochs": 3}
+    more = {"head_epochs": 1, "body_rate": 1.0, "targets": "labels", "label_smoothing": 0.05}
+    more |= {"dropout": 0.0, "drop_path": 0.0}
+    nested = {name: ENGINE[name] | changes.pop(name, {}) for name in ("optimizer", "schedule", "fine_tune")}
+    return train.Params(**STEPPING | ENGINE | NETWORK | AUGMENTATION | own | more | changes | nested)
 
 
 def distill_params(**changes: Any) -> distill.Params:
@@ -99,6 +131,6 @@ def write_members(folder: Path, dataset: Dataset) -> Path:
     encoder = write_encoder(folder / "encoder.safetensors", dataset)
     for seed in (0, 1):
         plan = even_plan(len(dataset.classes))
-        state, card = train.fit_classifier(dataset, plan, encoder, train_params(epochs=6), seed)
+        state, card, _ = train.fit_classifier(dataset, plan, encoder, train_params(epochs=6), seed)
         save_weights(folder / f"seed{seed}" / "model.safetensors", state.averaged.state_dict(), card)
     return folder

@@ -8,8 +8,9 @@ import torch
 from stages.lib.augment_mix import Mix
 from stages.lib.batch_picture import COLUMNS
 from stages.lib.counters import generator
-from stages.lib.loop import Recipe, TrainingSet, mix, prepare
+from stages.lib.loop import TrainingSet, mix, prepare
 from stages.lib.normalise import denormalise, normalise
+from stages.lib.recipe import Recipe
 
 ROWS = 8
 

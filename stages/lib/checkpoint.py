@@ -25,7 +25,9 @@ KEPT = 2
 ABANDONED_KEPT = 2
 """Other inputs' checkpoints of the stage that may yet be resumed; older ones go when a run succeeds."""
 
-_GENERATION = re.compile(r"epoch-(\d{6})")
+_GENERATION = re.compile(r"epoch-\d{6}(\+\d{9})?")
+"""Also in the order of their names: what was saved inside an epoch stands behind the epoch before it."""
+
 _TENSORS, _FACTS, _MANIFEST = "tensors.safetensors", "state.json", "MANIFEST.sha256"
 
 
@@ -36,12 +38,15 @@ class CheckpointStore:
         self.folder = folder
         self.key = key
 
-    def save(self, epoch: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-        """Write the generation after `epoch` epochs, then drop all but the newest two."""
+    def save(
+        self, epoch: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any], steps: int = 0
+    ) -> None:
+        """Write the generation after `epoch` epochs and `steps` of the next, then drop all but two."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.folder.glob(".tmp-*"):
             shutil.rmtree(leftover)
-        temporary, final = self.folder / f".tmp-{epoch}", self.folder / f"epoch-{epoch:06d}"
+        name = f"epoch-{epoch:06d}" + (f"+{steps:09d}" if steps else "")
+        temporary, final = self.folder / f".tmp-{epoch}", self.folder / name
         temporary.mkdir()
         content = {
             _TENSORS: save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}),
@@ -85,6 +90,10 @@ class CheckpointStore:
             return []
         found = [path for path in self.folder.iterdir() if _GENERATION.fullmatch(path.name)]
         return sorted(found, key=lambda path: path.name, reverse=True)
+
+    def newest(self) -> Path | None:
+        """Return the newest generation's folder, or None."""
+        return next(iter(self._generations()), None)
 
 
 def _manifest(content: Mapping[str, bytes]) -> str:

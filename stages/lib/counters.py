@@ -15,8 +15,17 @@ SEED_BITS = 63
 
 def generator(device: torch.device, *counters: int | str) -> torch.Generator:
     """Return a generator on `device` seeded by the counters alone."""
+    return torch.Generator(device).manual_seed(_seed(counters))
+
+
+def seed_layers(*counters: int | str) -> None:
+    """Seed torch's own generators, from which layers draw that take none (dropout, stochastic depth)."""
+    torch.manual_seed(_seed(counters))
+
+
+def _seed(counters: tuple[int | str, ...]) -> int:
     digest = hashlib.blake2b(repr(counters).encode(), digest_size=8).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> (64 - SEED_BITS))
+    return int.from_bytes(digest, "big") >> (64 - SEED_BITS)
 
 
 def epoch_order(n: int, weights: torch.Tensor | None, seed: int, epoch: int) -> torch.Tensor:

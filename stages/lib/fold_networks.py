@@ -15,9 +15,11 @@ from stages.lib.augment import Augmentation
 from stages.lib.augment_mix import Mix
 from stages.lib.counters import generator
 from stages.lib.device import torch_device
-from stages.lib.loop import LoopState, Phase, Recipe, TrainingSet, fit
+from stages.lib.loop import TrainingSet, fit
+from stages.lib.loop_state import LoopState
 from stages.lib.normalise import Normalisation, fit_normalisation, normalise
 from stages.lib.quick_net import WHITENED_IMAGES, new_quick_net
+from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import as_images, forward
 
 SMOOTHING = 0.1
@@ -58,6 +60,10 @@ class SoftTargets:
         targets = self.targets[index.to(self.targets.device)]
         targets = targets if mix is None else mix.blend(targets)
         return functional.cross_entropy(network(images), targets, label_smoothing=SMOOTHING)
+
+    def mass(self, index: torch.Tensor) -> torch.Tensor | float:
+        """Return the number of samples."""
+        return float(len(index))
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return nothing: what is held out here is predicted once, at the end."""

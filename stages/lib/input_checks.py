@@ -9,8 +9,9 @@ from torch import nn
 from stages.lib.augment import Augmentation, augment
 from stages.lib.checks import Check, at_most
 from stages.lib.counters import generator
-from stages.lib.loop import Recipe, TrainingSet, batches_of
+from stages.lib.loop import TrainingSet, batches_of
 from stages.lib.normalise import Normalisation, denormalise
+from stages.lib.recipe import Recipe
 
 
 def labels_fit(labels: np.ndarray, n_pixels: int, n_classes: int) -> Check:

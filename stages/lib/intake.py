@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.lib import human_counts
 from stages.lib.folder_scan import label_variants
 from stages.lib.label_roles import with_neutral_labels
 from stages.lib.refusal import Quarantined
@@ -41,7 +42,7 @@ MANIFEST = pa.schema(
     ]
 )
 """Width and height are those of the upright original; `findings` are codes joined by commas. Columns
-`annotator_<name>`, text or null, follow where the source has them."""
+`annotator_<name>`, text or null, and `human_counts` follow where the source has them."""
 
 ANNOTATOR_PREFIX = "annotator_"
 
@@ -51,6 +52,7 @@ ROWS_AT_ONCE = 8192
 @dataclass(frozen=True)
 class Facts:
     """What a source says of an item before its pixels are read; `votes` are the annotators', in order.
+    `counts`: votes of many people, a number a class.
 
     Without a `sample_id` the item is named by the hash of its bytes. `row` is its row in the user's table.
     """
@@ -61,6 +63,7 @@ class Facts:
     group: str | None = None
     split_hint: str | None = None
     votes: tuple[str | None, ...] = ()
+    counts: tuple[int, ...] | None = None
     findings: tuple[str, ...] = ()
     row: int | None = None
 
@@ -120,6 +123,7 @@ class Intake:
     """What was taken in so far: rows of the manifest, quarantine, counts, and a digest of the content."""
 
     annotators: tuple[str, ...] = ()
+    counted: bool = False
     neutral: tuple[str, ...] = ()
     quarantined: list[Quarantined] = field(default_factory=list)
     announced: set[str] = field(default_factory=set)
@@ -167,7 +171,8 @@ class Intake:
             facts.split_hint,
             ",".join(findings),
         )
-        self._waiting.append(row + facts.votes)
+        counts = (facts.counts,) if self.counted else ()
+        self._waiting.append(row + facts.votes + counts)
         if len(self._waiting) == ROWS_AT_ONCE:
             self._flush()
 
@@ -181,7 +186,8 @@ class Intake:
             self._waiting.clear()
 
     def _schema(self) -> pa.Schema:
-        return pa.schema([*MANIFEST, *((name, pa.string()) for name in self.annotators)])
+        counts = [(human_counts.COLUMN, pa.list_(pa.int32()))] if self.counted else []
+        return pa.schema([*MANIFEST, *((name, pa.string()) for name in self.annotators), *counts])
 
     def _sample_id(self, sha256: str) -> str:
         name = sha256[:ID_DIGITS]

@@ -11,16 +11,21 @@ from torch.nn import functional
 
 from stages.lib.checks import Check, at_most
 from stages.lib.counters import generator
-from stages.lib.loop import LoopState, Phase, Recipe, TrainingSet, fit, prepare
+from stages.lib.loop import TrainingSet, fit, prepare
+from stages.lib.loop_state import LoopState
+from stages.lib.optimizers import UpdateRule
+from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Task, forward
 
 
 class Memory:
-    """Training on one batch until it is known by heart."""
+    """Training on one batch, by the recipe's own optimiser and rate, until it is known by heart."""
 
-    def __init__(self, network: nn.Module, task: Task, data: TrainingSet, learning_rate: float) -> None:
+    def __init__(
+        self, network: nn.Module, task: Task, data: TrainingSet, learning_rate: float, rule: UpdateRule
+    ) -> None:
         self._task, self._data = task, replace(data, sampling=None)
-        self._recipe = _plain_recipe(len(data.images), learning_rate)
+        self._recipe = replace(_plain_recipe(len(data.images), learning_rate), rule=rule)
         self._state = LoopState.start(copy.deepcopy(network), self._recipe)
 
     def go_on(self, steps: int) -> "Memory":

@@ -1,37 +1,41 @@
 """The one training loop: order, augment, step, average, validate, save; the task says what is learned.
 
 The data set is one uint8 tensor on the device. Order and augmentation come from counters (lib/counters.py),
-the rate from the step (lib/schedule.py), and the state is one dataclass saved whole, so a run that is killed
-at any moment and started again ends in the same bytes on a CPU.
+the rate from how far the run is (lib/schedule.py), and the state is one dataclass saved whole, so a run that
+is killed at any moment and started again ends in the same bytes on a CPU.
 """
 
-import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from stages.lib.augment import Augmentation, augment
+from stages.lib import stopping
+from stages.lib.augment import augment
 from stages.lib.augment_mix import Mix, mixed
 from stages.lib.checkpoint import CheckpointStore
-from stages.lib.counters import epoch_order, generator
-from stages.lib.errors import AssayError
+from stages.lib.counters import epoch_order, generator, seed_layers
+from stages.lib.errors import AssayError, InputError
+from stages.lib.fine_tuning import set_trainable, train_mode
+from stages.lib.loop_state import LoopState, Row
 from stages.lib.normalise import Normalisation, normalise
+from stages.lib.optimizers import penalty, set_rates
 from stages.lib.progress import say, track
-from stages.lib.schedule import ema_decay, warmup_cosine
+from stages.lib.recipe import Recipe
+from stages.lib.schedule import (
+    batch_growth,
+    ema_decay,
+    factor,
+    grown_rate,
+    one_cycle_momentum,
+    scaled_rate,
+)
+from stages.lib.stepping import backward_in_parts, in_parts_that_fit
 from stages.lib.tasks import Task
+from stages.lib.termination import Request, TerminatedError, termination_request
 
-Row = dict[str, int | float | str]
 Report = Callable[[Mapping[str, int | float | str]], None]
-
-BODY = "body."
-"""Parameters under this name are the body that pretraining made; all others are new (head, decoder)."""
-
-BETAS = (0.9, 0.99)
-"""AdamW's: the second moment over 100 steps instead of 1,000, because a run here has about a thousand."""
-
 
 SHOWN_IDS = 64
 """Sample ids in an error message: a batch of the usual size."""
@@ -39,46 +43,6 @@ SHOWN_IDS = 64
 
 class DivergedError(AssayError):
     """The loss is not a number any more."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Epochs with their own warm-up and decay; body_rate scales the body's learning rate, 0 freezes it."""
-
-    name: str
-    epochs: int
-    body_rate: float
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to step: AdamW with decoupled weight decay on matrices and kernels only, one rate cycle a phase.
-
-    ema_decay 0 keeps the last weights, otherwise their running mean over about 1 / (1 - ema_decay) steps.
-    """
-
-    phases: tuple[Phase, ...]
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    warmup_fraction: float
-    ema_decay: float
-    augmentation: Augmentation | None
-    seed: int
-
-    @property
-    def epochs(self) -> int:
-        """All phases' epochs."""
-        return sum(phase.epochs for phase in self.phases)
-
-    def phase_at(self, epoch: int) -> tuple[Phase, int]:
-        """Return the phase that `epoch` is in, and the epochs before that phase."""
-        before = 0
-        for phase in self.phases:
-            if epoch < before + phase.epochs:
-                return phase, before
-            before += phase.epochs
-        raise IndexError(f"epoch {epoch} of {self.epochs}")
 
 
 @dataclass(frozen=True)
@@ -95,69 +59,6 @@ class TrainingSet:
     strength: torch.Tensor | None = None
 
 
-@dataclass
-class LoopState:
-    """All that changes while training. `averaged` is the running mean of `network`, and what is published."""
-
-    network: nn.Module
-    averaged: nn.Module
-    optimizer: torch.optim.AdamW
-    epoch: int = 0
-    step: int = 0
-    history: list[Row] = field(default_factory=list)
-
-    @classmethod
-    def start(cls, network: nn.Module, recipe: Recipe) -> "LoopState":
-        """Return the state before the first step."""
-        averaged = copy.deepcopy(network).requires_grad_(False)
-        return cls(network, averaged, _optimizer(network, recipe))
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Return every tensor by a name of its own."""
-        named = {f"network/{name}": value for name, value in self.network.state_dict().items()}
-        named |= {f"averaged/{name}": value for name, value in self.averaged.state_dict().items()}
-        for name, parameter in self.network.named_parameters():
-            moments = self.optimizer.state.get(parameter, {})
-            named |= {f"optimizer/{name}/{key}": value for key, value in moments.items()}
-        return named
-
-    def facts(self) -> dict[str, Any]:
-        """Return everything that is no tensor, as JSON values."""
-        return {"epoch": self.epoch, "step": self.step, "history": self.history}
-
-    def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-        """Become the state that `tensors` and `facts` describe."""
-        self.network.load_state_dict(_under("network/", tensors))
-        self.averaged.load_state_dict(_under("averaged/", tensors))
-        for name, parameter in self.network.named_parameters():
-            moments = _under(f"optimizer/{name}/", tensors)
-            if moments:
-                on_device = {
-                    key: value if key == "step" else value.to(parameter) for key, value in moments.items()
-                }
-                self.optimizer.state[parameter] = on_device
-        self.epoch, self.step, self.history = facts["epoch"], facts["step"], facts["history"]
-
-
-def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """Group parameters by (body or not) and (decays or not); norms' scales and biases do not decay."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        groups.setdefault((name.startswith(BODY), parameter.ndim > 1), []).append(parameter)
-    return torch.optim.AdamW(
-        [
-            {"params": members, "weight_decay": recipe.weight_decay if decays else 0.0, "body": body}
-            for (body, decays), members in groups.items()
-        ],
-        lr=recipe.learning_rate,
-        betas=BETAS,
-    )
-
-
 def fit(
     state: LoopState,
     task: Task,
@@ -171,7 +72,8 @@ def fit(
     """Train from `state`, or from the newest checkpoint in `store`, to the recipe's end; `state` is changed.
 
     `report` gets every epoch's row, also of the epochs a resumed run does not repeat. DivergedError names the
-    step and the samples of the batch whose loss is not finite.
+    step and the samples of the batch whose loss is not finite; TerminatedError follows a SIGTERM, once the
+    state is saved.
     """
     # Here, not where the device is chosen: it imports a second's worth of torch that inference goes without.
     torch.use_deterministic_algorithms(data.images.device.type == "cpu")
@@ -181,13 +83,21 @@ def fit(
     tell = report or _ignore
     for row in state.history:
         tell(row)
-    for epoch in track(range(state.epoch, recipe.epochs), label):
-        row = _epoch(state, task, data, recipe, epoch)
-        state.epoch += 1
-        state.history.append(row)
-        if store is not None:
-            store.save(state.epoch, state.tensors(), state.facts())
-        tell(row)
+    with termination_request() as request:
+        for epoch in track(range(state.epoch, recipe.epochs), label):
+            if stopping.is_over(state.history, recipe):
+                say(f"{label}: no better val loss for {recipe.patience} epochs, ended after {state.epoch}")
+                break
+            row = _epoch(state, task, data, recipe, epoch, store, request)
+            state.epoch += 1
+            state.history.append(row)
+            if recipe.patience and stopping.just_improved(state.history, recipe):
+                state.best = {name: value.clone() for name, value in state.averaged.state_dict().items()}
+            if store is not None:
+                store.save(state.epoch, state.tensors(), state.facts())
+            tell(row)
+    if state.best:
+        state.averaged.load_state_dict(state.best)
     return state
 
 
@@ -195,28 +105,84 @@ def _ignore(row: Mapping[str, int | float | str]) -> None:
     """Nobody listens."""
 
 
-def _epoch(state: LoopState, task: Task, data: TrainingSet, recipe: Recipe, epoch: int) -> Row:
-    phase, before = recipe.phase_at(epoch)
+def _epoch(
+    state: LoopState,
+    task: Task,
+    data: TrainingSet,
+    recipe: Recipe,
+    epoch: int,
+    store: CheckpointStore | None,
+    request: Request,
+) -> Row:
+    phase, _ = recipe.phase_at(epoch)
     batches = batches_of(data, recipe, epoch)
-    _freeze(state.network, frozen=phase.body_rate == 0)
-    state.network.train()
-    losses, rate = [], 0.0
-    for position, index in enumerate(batches):
-        done = (epoch - before) * len(batches) + position
-        rate = recipe.learning_rate * warmup_cosine(done, phase.epochs * len(batches), recipe.warmup_fraction)
-        _set_rate(state.optimizer, rate, phase.body_rate)
-        randomness = generator(data.images.device, "batch", recipe.seed, epoch, position)
-        losses.append(_step(state, task, data, recipe, index.to(data.images.device), randomness))
+    set_trainable(state.network, recipe.tuning, body_frozen=phase.body_rate == 0)
+    train_mode(state.network, recipe.tuning)
+    rate = 0.0
+    for position in range(len(state.losses), len(batches)):
+        if request.came:
+            _leave(state, store)
+        rate = _set_rates(state, recipe, epoch, (position + 0.5) / len(batches))
+        state.losses.append(_step(state, task, data, recipe, batches[position], epoch, position))
         state.step += 1
-    total = _mean_loss(torch.stack(losses), batches, data, state.step - len(batches))
+    total = _mean_loss(state, batches, data, store)
+    state.losses = []
     figures = task.validate(state.averaged)
-    return {"epoch": epoch + 1, "phase": phase.name, "learning_rate": rate, "train_loss": total, **figures}
+    if recipe.patience and "val_loss" not in figures:
+        raise InputError("patience waits for a better val loss, but the val split is empty: set it to 0")
+    terms = {"train_loss": total, "regularisation_loss": penalty(state.optimizer)}
+    grown = {"batch_size": batch_at(recipe, epoch)} if recipe.schedule.grow_batch else {}
+    return {"epoch": epoch + 1, "phase": phase.name, "learning_rate": rate, **grown, **terms, **figures}
+
+
+def _leave(state: LoopState, store: CheckpointStore | None) -> None:
+    if store is None:
+        raise TerminatedError("asked to end (SIGTERM); nothing was to be saved")
+    store.save(state.epoch, state.tensors(), state.facts(), steps=len(state.losses))
+    raise TerminatedError(
+        f"asked to end (SIGTERM): saved after epoch {state.epoch} and {len(state.losses)} steps of the next; "
+        "`make repro` goes on from here"
+    )
+
+
+def _progress(recipe: Recipe, epoch: int, share: float) -> float:
+    """Return how much of the phase is done at `share` of `epoch`."""
+    phase, before = recipe.phase_at(epoch)
+    return (epoch - before + share) / phase.epochs
+
+
+def batch_at(recipe: Recipe, epoch: int) -> int:
+    """Return the most images a step of this epoch takes."""
+    return round(recipe.batch_size * _growth(recipe, epoch))
+
+
+def _growth(recipe: Recipe, epoch: int) -> float:
+    if not recipe.schedule.grow_batch:
+        return 1.0
+    begun = _progress(recipe, epoch, 0.0)
+    return batch_growth(begun, recipe.warmup_fraction, recipe.schedule, recipe.batch_size)
+
+
+def _set_rates(state: LoopState, recipe: Recipe, epoch: int, share: float) -> float:
+    """Set the rates of the step at `share` of the epoch, and return the head's."""
+    (phase, before), how = recipe.phase_at(epoch), recipe.schedule
+    done = _progress(recipe, epoch, share)
+    losses = [float(row["val_loss"]) for row in state.history[before:] if "val_loss" in row]
+    at = grown_rate(factor(done, recipe.warmup_fraction, how, losses), _growth(recipe, epoch))
+    peak = scaled_rate(
+        recipe.learning_rate, recipe.batch_size, recipe.rate_batch or recipe.batch_size, recipe.rate_scaling
+    )
+    momentum = 0.0
+    if how.kind == "one_cycle" and how.momentum_low:
+        momentum = one_cycle_momentum(done, recipe.warmup_fraction, recipe.rule.momentum, how.momentum_low)
+    set_rates(state.optimizer, peak * at, phase.body_rate, momentum)
+    return peak * at
 
 
 def batches_of(data: TrainingSet, recipe: Recipe, epoch: int) -> tuple[torch.Tensor, ...]:
-    """Cut the epoch's order into batches of nearly equal size, none above batch_size, no sample left out."""
+    """Cut the epoch's order into batches of nearly equal size, none too large, no sample left out."""
     n = len(data.images)
-    return epoch_order(n, data.sampling, recipe.seed, epoch).tensor_split(-(-n // recipe.batch_size))
+    return epoch_order(n, data.sampling, recipe.seed, epoch).tensor_split(-(-n // batch_at(recipe, epoch)))
 
 
 def prepare(
@@ -240,32 +206,41 @@ def mix(images: torch.Tensor, recipe: Recipe, randomness: torch.Generator) -> tu
     return mixed(images, recipe.augmentation.mixing, randomness)
 
 
-def _freeze(network: nn.Module, *, frozen: bool) -> None:
-    for name, parameter in network.named_parameters():
-        if name.startswith(BODY):
-            parameter.requires_grad_(not frozen)
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float, body_rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * (body_rate if group["body"] else 1.0)
-
-
 def _step(
     state: LoopState,
     task: Task,
     data: TrainingSet,
     recipe: Recipe,
-    index: torch.Tensor,
-    randomness: torch.Generator,
+    batch: torch.Tensor,
+    epoch: int,
+    position: int,
 ) -> torch.Tensor:
-    images, mixture = mix(prepare(data, recipe, index, randomness), recipe, randomness)
-    loss = task.loss(state.network, images, index, randomness, mixture)
+    """Take one step on the samples at `batch` (B,), in as many parts as fit; return the batch's mean loss.
+
+    Augmentation is drawn for the batch, mixing within each part: a partner must be at hand.
+    """
+    device = data.images.device
+    index = batch.to(device)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+
+    def attempt(parts: int) -> torch.Tensor:
+        randomness = generator(device, "batch", recipe.seed, epoch, position)
+        images = prepare(data, recipe, index, randomness)
+
+        def loss_of(piece: torch.Tensor, part: int) -> torch.Tensor:
+            seed_layers("layers", recipe.seed, epoch, position, part)
+            some = images if parts == 1 else images[piece]
+            some, mixture = mix(some, recipe, randomness)
+            return task.loss(state.network, some, index[piece], randomness, mixture)
+
+        return backward_in_parts(loss_of, lambda piece: task.mass(index[piece]), len(index), parts, device)
+
+    loss, state.parts = in_parts_that_fit(attempt, state.network, len(index), state.parts)
+    if recipe.clip_norm:
+        nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip_norm)
     state.optimizer.step()
     _average(state, recipe.ema_decay)
-    return loss.detach()
+    return loss
 
 
 def _average(state: LoopState, decay: float) -> None:
@@ -280,16 +255,22 @@ def _average(state: LoopState, decay: float) -> None:
 
 
 def _mean_loss(
-    losses: torch.Tensor, batches: tuple[torch.Tensor, ...], data: TrainingSet, first_step: int
+    state: LoopState,
+    batches: tuple[torch.Tensor, ...],
+    data: TrainingSet,
+    store: CheckpointStore | None,
 ) -> float:
     """Return the mean over samples; looked at once an epoch, so that a GPU need not wait for each step."""
+    losses = torch.stack(state.losses)
     finite = torch.isfinite(losses).tolist()
     if not all(finite):
         at = finite.index(False)
         ids = ", ".join(data.sample_ids[position] for position in batches[at][:SHOWN_IDS].tolist())
+        good = store.newest() if store is not None else None
         raise DivergedError(
-            f"the loss became {float(losses[at])} at step {first_step + at}, in a batch of "
-            f"{len(batches[at])} images: {ids}. Lower learning_rate, or look at these images"
+            f"the loss became {float(losses[at])} at step {state.step - len(losses) + at}, in a batch of "
+            f"{len(batches[at])} images: {ids}. Lower learning_rate, or look at these images. The last good "
+            f"checkpoint is {good if good is not None else 'none: nothing was saved before'}"
         )
     sizes = losses.new_tensor([len(batch) for batch in batches])
     return float((losses * sizes).sum() / sizes.sum())

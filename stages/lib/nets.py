@@ -23,17 +23,29 @@ HEAD_STD = 0.01
 """So small that the first predictions are the class prior, yet not zero, so that gradients reach the body."""
 
 
+RESIDUAL, TIMM = "residual", "timm:"
+"""Names of architectures: this module's, and the prefix of timm's."""
+
+
 @dataclass(frozen=True)
 class Architecture:
-    """What it takes to build a network again: input channels, image side, channels of each stage, classes."""
+    """What it takes to build a network again: input channels, image side, channels of each stage, classes.
+
+    name: `residual` is this module's own; `timm:` and a name is one of timm's, which has its own widths.
+    """
 
     channels: int
     image_size: int
     widths: tuple[int, ...]
     n_classes: int
+    name: str = RESIDUAL
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, by the names of the params that say it."""
+        if self.name.startswith(TIMM):
+            return
+        if self.name != RESIDUAL:
+            raise InputError(f"network {self.name!r}: expected {RESIDUAL}, or {TIMM} and a name of timm's")
         if not self.widths or any(width < GROUP or width % GROUP for width in self.widths):
             raise InputError(f"widths {list(self.widths)}: every width is a positive multiple of {GROUP}")
         least = 2 ** (len(self.widths) - 1)
@@ -44,11 +56,30 @@ class Architecture:
             )
 
 
+class DropPath(nn.Module):
+    """Stochastic depth: in training, leave a sample's branch out with probability `share`.
+
+    What stays is scaled up, so that nothing changes in evaluation (Huang et al., arXiv:1603.09382).
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, branch: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, H, W) to the same, whole samples zeroed."""
+        if not self.training or self.share == 0:
+            return branch
+        kept = torch.rand(len(branch), 1, 1, 1, device=branch.device) >= self.share
+        return branch * kept / (1 - self.share)
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions and a way around them."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, drop_path: float = 0.0) -> None:
         super().__init__()
+        self.drop_path = DropPath(drop_path)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.norm1 = nn.GroupNorm(outputs // GROUP, outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
@@ -58,19 +89,25 @@ class Block(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (B, inputs, H, W) to (B, outputs, H, W)."""
         inner = functional.relu(self.norm1(self.conv1(features)))
-        return functional.relu(self.norm2(self.conv2(inner)) + self.around(features))
+        return functional.relu(self.drop_path(self.norm2(self.conv2(inner))) + self.around(features))
 
 
 class Body(nn.Module):
-    """Images to features: one block per width, the image halved before each but the first."""
+    """Images to features: one block per width, the image halved before each but the first.
 
-    def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
+    drop_path is the last block's; earlier ones have less, in even steps (Huang et al.'s linear rule).
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], drop_path: float = 0.0) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
         self.stem_norm = nn.GroupNorm(widths[0] // GROUP, widths[0])
         inputs = (widths[0], *widths[:-1])
         self.blocks = nn.ModuleList(
-            [Block(before, width) for before, width in zip(inputs, widths, strict=True)]
+            [
+                Block(before, width, drop_path * (at + 1) / len(widths))
+                for at, (before, width) in enumerate(zip(inputs, widths, strict=True))
+            ]
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -82,17 +119,30 @@ class Body(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Body, mean over places, linear head."""
+    """Body, mean over places, dropout (in training: Srivastava et al., JMLR 15, 2014), linear head."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, dropout: float = 0.0, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.body = Body(architecture.channels, architecture.widths)
-        self.head = nn.Linear(architecture.widths[-1], architecture.n_classes)
+        self.body, features = _body(architecture, drop_path)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(features, architecture.n_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) normalised images to logits (B, K)."""
-        logits: torch.Tensor = self.head(self.body(images).mean((2, 3)))
+        features = self.body(images)
+        pooled = features.mean((2, 3)) if features.ndim == 4 else features
+        logits: torch.Tensor = self.head(self.dropout(pooled))
         return logits
+
+
+def _body(architecture: Architecture, drop_path: float) -> tuple[nn.Module, int]:
+    """Build the body; return it and its number of features."""
+    if architecture.name.startswith(TIMM):
+        from stages.lib.timm_nets import timm_body
+
+        name = architecture.name.removeprefix(TIMM)
+        return timm_body(name, architecture.channels, architecture.image_size, drop_path)
+    return Body(architecture.channels, architecture.widths, drop_path), architecture.widths[-1]
 
 
 class Autoencoder(nn.Module):
@@ -144,15 +194,16 @@ def set_output_bias(network: Classifier, log_prior: torch.Tensor) -> None:
 
 
 def new_classifier(
-    architecture: Architecture, log_prior: torch.Tensor, randomness: torch.Generator
+    architecture: Architecture,
+    log_prior: torch.Tensor,
+    randomness: torch.Generator,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
 ) -> Classifier:
-    """Build and initialise a classifier that predicts the class prior."""
-    network = Classifier(architecture)
-    initialise(network, randomness)
+    """Build a classifier that predicts the class prior; a body of timm's draws its weights timm's way."""
+    if architecture.name != RESIDUAL:
+        torch.manual_seed(randomness.initial_seed())
+    network = Classifier(architecture, dropout, drop_path)
+    initialise(network if architecture.name == RESIDUAL else network.head, randomness)
     set_output_bias(network, log_prior)
     return network
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Return how many numbers training may change."""
-    return sum(parameter.numel() for parameter in network.parameters())

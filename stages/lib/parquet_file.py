@@ -66,6 +66,9 @@ def _text(file: pq.ParquetFile, name: str, key: str, table: str) -> pa.ChunkedAr
         names = _class_names(file.schema_arrow, name)
         column = column.cast(kind)
         text = column.cast(pa.string()) if names is None else _named(column, names, name, table)
+    elif key == "ingest.human_counts" and pa.types.is_list(kind) and pa.types.is_integer(kind.value_type):
+        cells = (None if cell is None else json.dumps(cell) for cell in column.to_pylist())
+        text = pa.chunked_array([pa.array(cells, pa.string())])
     elif _is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
         text = column.cast(pa.string())
     else:

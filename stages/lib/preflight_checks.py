@@ -106,7 +106,8 @@ def start_group(subject: Subject, record: Record) -> Iterator[Check]:
 
 def _by_heart(subject: Subject) -> Callable[[int], list[Check]]:
     task, data = part_of(subject, subject.batch)
-    memory = learning_checks.Memory(subject.network, task, data, subject.recipe.learning_rate)
+    recipe = subject.recipe
+    memory = learning_checks.Memory(subject.network, task, data, recipe.learning_rate, recipe.rule)
     labels = subject.true_labels[subject.batch]
     return lambda steps: [memory.go_on(steps).check(labels)]
 

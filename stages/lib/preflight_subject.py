@@ -9,9 +9,10 @@ from stages.lib.class_plan import ClassPlan
 from stages.lib.counters import epoch_order, generator
 from stages.lib.dataset import Dataset
 from stages.lib.device import torch_device
-from stages.lib.loop import Recipe, TrainingSet, prepare
+from stages.lib.loop import TrainingSet, prepare
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation
+from stages.lib.recipe import Recipe
 from stages.lib.tasks import Classification, Held
 from stages.lib.training_data import architecture_for, held_out, labels_of, log_prior, training_set
 
@@ -71,7 +72,7 @@ def sample_of(dataset: Dataset, seed: int) -> Dataset:
 
 
 def subject_of(
-    dataset: Dataset, plan: ClassPlan, recipe: Recipe, widths: tuple[int, ...], batch_size: int
+    dataset: Dataset, plan: ClassPlan, recipe: Recipe, architecture: Architecture, batch_size: int
 ) -> Subject:
     """Build network, task and data as `train` does."""
     device = torch_device(dataset.pixels.shape[1])
@@ -80,8 +81,8 @@ def subject_of(
     data = training_set(dataset, rows, normalisation, device, plan)
     labels, prior = labels_of(dataset, rows, device), log_prior(dataset, rows, plan, device)
     networks = [
-        _network(architecture_for(dataset, channels), prior, recipe.seed, device)
-        for channels in (widths, NARROW)
+        _network(built, prior, recipe.seed, device)
+        for built in (architecture, architecture_for(dataset, NARROW))
     ]
     task = Classification(labels, torch.from_numpy(plan.loss).float().to(device), 0.0, val=None)
     learned, lent = lend(len(rows), len(val_rows), recipe.seed)

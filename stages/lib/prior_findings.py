@@ -49,6 +49,11 @@ class Findings:
     conflicts: list[Row]
     suspects: list[Suspect]
     n_label_scored: int
+    noise: dict[str, Any]
+    noise_cells: list[Row]
+    annotators: list[Row]
+    image_issues: list[Row]
+    cues: list[Row]
     status_counts: dict[str, int]
     ledger_counts: list[tuple[str, str, str, int]]
     plan: dict[str, Any]
@@ -101,6 +106,11 @@ def read_findings(folders: Folders) -> Findings:
         conflicts=read_csv(folders.duplicates / "conflicts.csv"),
         suspects=suspects,
         n_label_scored=n_scored,
+        noise=read_json(folders.label_noise / "metrics.json"),
+        noise_cells=read_csv(folders.label_noise / "noise_matrix.csv"),
+        annotators=read_csv(folders.label_noise / "annotators.csv"),
+        image_issues=read_csv(folders.validate / "image_issues.csv"),
+        cues=read_csv(folders.validate / "cues.csv"),
         status_counts=dict(sorted(Counter(status.values()).items())),
         ledger_counts=count_changes(ledger),
         plan=read_json(folders.class_balance / "plan.json"),

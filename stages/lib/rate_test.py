@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from stages.lib.counters import generator
-from stages.lib.loop import LoopState, Recipe, TrainingSet, batches_of, prepare
+from stages.lib.loop import TrainingSet, batches_of, prepare
+from stages.lib.loop_state import LoopState
+from stages.lib.recipe import Recipe
 from stages.lib.tasks import Task
 
 LOWEST, HIGHEST = 1e-5, 1.0

@@ -155,11 +155,22 @@ def people_sentence(human: Record) -> str:
     """Return what is known about people on these images."""
     if not human["measured"]:
         return f"How well people do is not measured: {human['reason']}"
-    agreement = percent(human["agreement_with_others"])
+    agreement, one = percent(human["agreement_with_others"]), human["one_person"]
+    low, high = (percent(end) for end in one["interval"])
     return (
         f"People agree with the majority of the others in {agreement} of {human['n']:,} judgements of test "
-        "images. That is agreement, not accuracy: people err on the same images, so it can overstate them."
+        f"images. One person is right in about {percent(one['accuracy'])} ({low} to {high}; n = "
+        f"{one['n']:,} images with two opinions or more): an estimate from opinions alone, which allows for people "
+        "erring on the same images, and which cannot know where most people are wrong. "
+        + _kappa_sentence(human["agreement"])
     )
+
+
+def _kappa_sentence(agreement: Record) -> str:
+    alpha = agreement["krippendorff_alpha"]
+    if alpha is None:
+        return ""
+    return f"Krippendorff's alpha is {alpha:.2f} (0 is chance, 1 is always the same)."
 
 
 def advice(
@@ -202,6 +213,15 @@ def data_advice(findings: Findings) -> list[str]:
         found.append(
             f"In {plural(len(findings.conflicts), 'pair')} of copies the labels differ: one of each is wrong."
         )
+    told = [row for row in findings.cues if row["is_cue"] == "true"]
+    if told:
+        found.append(
+            f"“{told[0]['property'].replace('_', ' ')}” alone tells the class “{told[0]['class']}” from the "
+            "rest: see below before you believe an accuracy, the model may have learned that instead."
+        )
+    faulty = [row["name"] for row in findings.verdict["expectations"] if not row["passed"]]
+    if len({f"few_{row['issue']}" for row in findings.image_issues} & set(faulty)):
+        found.append("More pictures than allowed are faulty as pictures (blank, dark, blurry, …): see below.")
     if not findings.human["measured"]:
         found.append(
             "Have two people label the test images independently: only that shows what remains to gain."

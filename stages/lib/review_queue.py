@@ -1,8 +1,10 @@
 """The queue of samples that wait for a person: pre-labelled by the ensemble, most useful first.
 
-Useful is what the ensemble is least sure of (the entropy of its mean), because there a label says most that
-is not known yet (uncertainty sampling, Lewis & Gale 1994); a picture that is queued already comes after all
-that are not. The first columns are those of decisions.csv, empty: who fills a row in has written a decision.
+Useful is where the members contradict each other (mutual information, Houlsby et al. 2011): there a label
+decides between them. The entropy of their mean would put first what every member finds ambiguous, and people
+too; it orders what the members agree on (bench/queue_order.py). A picture that is queued already comes after
+all that are not. The first columns are those of decisions.csv, empty: who fills a row in has written a
+decision.
 """
 
 from collections.abc import Sequence
@@ -26,6 +28,10 @@ QUEUE_COLUMNS = (
     "reason",
     "source",
 )
+
+
+DIGITS = 6
+"""Disagreement is compared to so many digits: less is float32's rounding, not members' opinion."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,10 @@ def entropy(pred_probs: np.ndarray) -> np.ndarray:
 
 
 def queue_rows(waiting: Waiting, classes: Sequence[str]) -> list[tuple[object, ...]]:
-    """Return one QUEUE_COLUMNS row a sample: most uncertain first, ties by sample_id, repeated pictures last.
+    """Return one QUEUE_COLUMNS row a sample: most disagreement first, then entropy, repeated pictures last.
 
-    disagreement is the part of the entropy that comes from members contradicting each other (mutual
-    information, Houlsby et al. 2011); what is left is a picture that every member finds ambiguous.
+    disagreement is the part of the entropy that comes from members contradicting each other; what is left is
+    a picture that every member finds ambiguous. One network alone never disagrees. Last tie-break: sample_id.
     """
     mean = waiting.beliefs.mean(0)
     spread = entropy(mean)
@@ -73,12 +79,13 @@ def queue_rows(waiting: Waiting, classes: Sequence[str]) -> list[tuple[object, .
             waiting.reasons[at],
             waiting.sources[at],
         )
-        for at in _order(waiting, spread)
+        for at in _order(waiting, disagreement, spread)
     ]
 
 
-def _order(waiting: Waiting, spread: np.ndarray) -> list[int]:
-    useful = sorted(range(len(spread)), key=lambda at: (-spread[at], waiting.sample_ids[at]))
+def _order(waiting: Waiting, disagreement: np.ndarray, spread: np.ndarray) -> list[int]:
+    decisive = disagreement.round(DIGITS)
+    useful = sorted(range(len(spread)), key=lambda at: (-decisive[at], -spread[at], waiting.sample_ids[at]))
     seen: set[int] = set()
     first: list[int] = []
     repeated: list[int] = []

@@ -15,7 +15,9 @@ from torch.nn import functional
 from stages.lib.augment_mix import Mix
 from stages.lib.checks import Check, at_least, at_most
 from stages.lib.label_signal import label_signal
-from stages.lib.loop import LoopState, Phase, Recipe, TrainingSet, fit
+from stages.lib.loop import TrainingSet, fit
+from stages.lib.loop_state import LoopState
+from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Classification, Held
 
 LEAST_EPOCHS = 2
@@ -43,6 +45,10 @@ class Watched:
     ) -> torch.Tensor:
         """Return the task's loss."""
         return self.task.loss(network, images, index, randomness, mix)
+
+    def mass(self, index: torch.Tensor) -> torch.Tensor | float:
+        """Return what the task's mean is divided by."""
+        return self.task.mass(index)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Keep what the network believes; the figures are made of it later."""

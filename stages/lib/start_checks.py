@@ -9,7 +9,9 @@ from torch import nn
 
 from stages.lib.checks import Check, at_least, at_most
 from stages.lib.counters import generator
-from stages.lib.loop import LoopState, Phase, Recipe, TrainingSet, fit
+from stages.lib.loop import TrainingSet, fit
+from stages.lib.loop_state import LoopState
+from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Task
 
 

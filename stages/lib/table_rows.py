@@ -13,6 +13,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.lib import human_counts
 from stages.lib.assignment import OFFICIAL_NAMES, PLACES
 from stages.lib.config import Section
 from stages.lib.consensus import plurality
@@ -37,15 +38,20 @@ class TableParams(Section):
     label: str
     id: str
     annotators: tuple[str, ...]
+    human_counts: str
     group: str
     split: str
     missing_label: Literal["unlabelled", "quarantine"]
     unmatched: Literal["quarantine", "error"]
 
 
+ONE_COLUMN = ("label", "id", "group", "split", "human_counts")
+"""The keys that name one text column each."""
+
+
 def text_columns(params: TableParams) -> list[tuple[str, str]]:
     """Return (param, column) of every column that the params name, images aside."""
-    single = [(f"ingest.{key}", getattr(params, key)) for key in ("label", "id", "group", "split")]
+    single = [(f"ingest.{key}", getattr(params, key)) for key in ONE_COLUMN]
     several = [("ingest.annotators", name) for name in params.annotators]
     return [(key, name) for key, name in single if name] + several
 
@@ -134,6 +140,8 @@ def check_rows(table: TextTable, params: TableParams, faults: RowFaults) -> None
         _check_ids(table, params.id, faults)
     for name in filter(None, (params.label, *params.annotators)):
         _check_labels(table, name, faults)
+    if params.human_counts:
+        human_counts.check(table, params.human_counts, faults)
     if params.split:
         unknown = {text for text in table.values(params.split) if _place(text) is None}
         for row, text in table.rows_of(params.split, unknown):
@@ -193,8 +201,7 @@ def label_counts(table: TextTable, params: TableParams) -> dict[str, int]:
 
 def facts_of(table: TextTable, params: TableParams) -> Iterator[Facts]:
     """Yield what is known of each row; `name` is the image's path, or table and row."""
-    keys = ("label", "id", "group", "split")
-    used = [(key, getattr(params, key)) for key in keys if getattr(params, key)]
+    used = [(key, getattr(params, key)) for key in ONE_COLUMN if getattr(params, key)]
     names = [name for _, name in used] + list(params.annotators)
     paths = (cells[0] for _, cells in table.rows([PATH])) if PATH in table.columns else None
     for row, cells in table.rows(names):
@@ -210,7 +217,7 @@ def _facts(name: str, row: int, known: dict[str, str | None], votes: tuple[str |
     if label is None and consensus is not None:
         label = consensus
         findings += [FROM_ANNOTATORS] if "label" in known else []
-    split = known.get("split")
+    split, counts = known.get("split"), known.get("human_counts")
     return Facts(
         name=name,
         label=label,
@@ -218,6 +225,7 @@ def _facts(name: str, row: int, known: dict[str, str | None], votes: tuple[str |
         group=known.get("group"),
         split_hint=None if split is None else _place(split),
         votes=votes,
+        counts=None if counts is None else tuple(human_counts.parse(counts) or ()),
         findings=tuple(findings),
         row=row,
     )

@@ -38,6 +38,10 @@ class Task(Protocol):
         """
         ...
 
+    def mass(self, index: torch.Tensor) -> torch.Tensor | float:
+        """Return what that mean is divided by: the number of samples, or the sum of their weights."""
+        ...
+
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return figures of the whole val set, never of a smoothed batch; empty when there is none."""
         ...
@@ -82,13 +86,14 @@ class Classification:
     """Labels as targets: labels (N,) int64 of the training set, loss_weights (K,) per class.
 
     label_smoothing spreads that share of the target evenly over all classes (Szegedy et al.,
-    arXiv:1512.00567).
+    arXiv:1512.00567). soft (N, K): distributions that stand in for the labels.
     """
 
     labels: torch.Tensor
     loss_weights: torch.Tensor
     label_smoothing: float
     val: Held | None
+    soft: torch.Tensor | None = None
 
     def loss(
         self,
@@ -98,18 +103,29 @@ class Classification:
         randomness: torch.Generator,
         mix: Mix | None = None,
     ) -> torch.Tensor:
-        """Return the weighted cross-entropy, of mixed images with mixed targets."""
-        del randomness
-        logits, labels = network(images), self.labels[index]
-        if mix is None:
-            return self._loss_of(logits, labels, "mean")
-        total = mix.loss(lambda given: self._loss_of(logits, given, "none"), labels).sum()
-        return total / mix.blend(self.loss_weights[labels]).sum()
+        """Return the weighted cross-entropy, of mixed images with mixed targets.
 
-    def _loss_of(self, logits: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
+        Labels are averaged over the sum of their weights, soft targets over the number of samples.
+        """
+        del randomness
+        logits = network(images)
+        targets = self.labels[index] if self.soft is None else self.soft[index]
+        if mix is None:
+            return self._loss_of(logits, targets, "mean")
+        total = mix.loss(lambda given: self._loss_of(logits, given, "none"), targets).sum()
+        return total / self._mass(mix.blend(self.loss_weights[self.labels[index]]))
+
+    def _loss_of(self, logits: torch.Tensor, targets: torch.Tensor, reduction: str) -> torch.Tensor:
         return functional.cross_entropy(
-            logits, labels, self.loss_weights, reduction=reduction, label_smoothing=self.label_smoothing
+            logits, targets, self.loss_weights, reduction=reduction, label_smoothing=self.label_smoothing
         )
+
+    def mass(self, index: torch.Tensor) -> torch.Tensor | float:
+        """Return the sum of the samples' loss weights, or their number where targets are soft."""
+        return self._mass(self.loss_weights[self.labels[index]])
+
+    def _mass(self, weights: torch.Tensor) -> torch.Tensor | float:
+        return weights.sum() if self.soft is None else float(len(weights))
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the plain cross-entropy and accuracy, without weights or smoothing."""
@@ -163,6 +179,10 @@ class Distillation:
         hard = total / max(len(labels), 1)
         return (1 - self.hard_weight) * self.temperature**2 * soft + self.hard_weight * hard
 
+    def mass(self, index: torch.Tensor) -> torch.Tensor | float:
+        """Return the number of samples."""
+        return float(len(index))
+
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the student's cross-entropy and accuracy against the true labels."""
         return {} if self.val is None else _classification_figures(self.val.logits(network), self.val.labels)
@@ -197,6 +217,10 @@ class Reconstruction:
         """Return the mean squared error per number; 1 is what painting the mean would cost."""
         del index, mix
         return functional.mse_loss(network(self.corrupt(images, randomness)), images)
+
+    def mass(self, index: torch.Tensor) -> torch.Tensor | float:
+        """Return the number of samples."""
+        return float(len(index))
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Return the error on the val images under the same noise at every epoch."""

@@ -7,15 +7,15 @@ from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from stages.lib.loop import TrainingSet
-from stages.lib.nets import Architecture
+from stages.lib.nets import RESIDUAL, Architecture
 from stages.lib.normalise import Normalisation
 from stages.lib.tasks import Held, as_images
 
 
-def architecture_for(dataset: Dataset, widths: tuple[int, ...]) -> Architecture:
-    """Return the network of these widths for this data set's images and classes."""
+def architecture_for(dataset: Dataset, widths: tuple[int, ...], name: str = RESIDUAL) -> Architecture:
+    """Return the network of this name and these widths for this data set's images and classes."""
     _, size, _, channels = dataset.pixels.shape
-    return Architecture(channels, size, widths, len(dataset.classes))
+    return Architecture(channels, size, widths, len(dataset.classes), name)
 
 
 def training_set(

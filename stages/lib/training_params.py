@@ -1,14 +1,15 @@
 """Keys that several training stages have in common, with their ranges; the values stand in params.yaml."""
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from stages.lib.config import Section
 
 if TYPE_CHECKING:
     from stages.lib.augment import Augmentation
-    from stages.lib.loop import Phase, Recipe
+    from stages.lib.recipe import Phase, Recipe
 
 
 def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -31,12 +32,12 @@ class SteppingParams(Section):
     batch_size: int = Field(ge=1, le=65_536)
     learning_rate: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0, le=10)
-    warmup_fraction: float = Field(gt=0, lt=1)
+    warmup_fraction: float = Field(ge=0, lt=1)
     ema_decay: float = Field(ge=0, lt=1)
 
     def recipe(self, phases: "tuple[Phase, ...]", augmentation: "Augmentation | None", seed: int) -> "Recipe":
         """Return these keys with the stage's phases as the value that lib/loop.py takes."""
-        from stages.lib.loop import Recipe
+        from stages.lib.recipe import Recipe
 
         return Recipe(
             phases=phases,
@@ -48,3 +49,98 @@ class SteppingParams(Section):
             augmentation=augmentation,
             seed=seed,
         )
+
+
+class OnePhaseParams(SteppingParams):
+    """What the stages have in common that train one network from the start to the end in one phase."""
+
+    seed: Seed
+    epochs: Epochs
+
+    def one_phase(self, name: str, augmentation: "Augmentation | None") -> "Recipe":
+        """Return a recipe of one phase over the whole network."""
+        from stages.lib.recipe import Phase
+
+        return self.recipe((Phase(name, self.epochs, body_rate=1.0),), augmentation, self.seed)
+
+
+class OptimizerParams(Section):
+    """Which optimiser, and what the learning rate alone does not say."""
+
+    kind: Literal["adamw", "sgd", "muon"]
+    momentum: float = Field(ge=0, lt=1)
+    matrix_rate: float = Field(gt=0, le=1)
+
+
+class ScheduleParams(Section):
+    """How the learning rate goes over a phase, once warmed up."""
+
+    kind: Literal[
+        "constant", "step", "multistep", "exponential", "inverse", "polynomial", "sigmoid", "cosine",
+        "cyclical", "one_cycle", "plateau",
+    ]  # fmt: skip
+    final: float = Field(ge=0, lt=1)
+    drops: int = Field(ge=1, le=100)
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(min_length=1, max_length=100)
+    gamma: float = Field(gt=0, lt=1)
+    power: float = Field(gt=0, le=10)
+    steepness: float = Field(gt=0, le=100)
+    cycles: int = Field(ge=1, le=1000)
+    patience: int = Field(ge=0, le=10_000)
+    grow_batch: bool
+    largest_batch: int = Field(ge=1, le=1_048_576)
+    momentum_low: float = Field(ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "ScheduleParams":
+        if self.kind in ("exponential", "inverse") and self.final == 0:
+            raise ValueError(f"kind {self.kind} never reaches 0: write a final above it, such as 0.01")
+        if self.grow_batch and self.kind in ("one_cycle", "cyclical", "plateau"):
+            raise ValueError(f"grow_batch needs a curve that only falls; kind {self.kind} does not")
+        return self
+
+
+class FineTuneParams(Section):
+    """Which layers learn, and how fast."""
+
+    layer_decay: float = Field(gt=0, le=1)
+    frozen_layers: int = Field(ge=0, le=10_000)
+    hold_statistics: bool
+
+
+class EngineParams(SteppingParams):
+    """Everything that the loop can do beside plain steps."""
+
+    rate_scaling: Literal["none", "linear", "sqrt"]
+    rate_batch: int = Field(ge=1, le=65_536)
+    clip_norm: float = Field(ge=0, le=1.0e6)
+    micro_batches: int = Field(ge=1, le=65_536)
+    patience: int = Field(ge=0, le=100_000)
+    optimizer: OptimizerParams
+    schedule: ScheduleParams
+    fine_tune: FineTuneParams
+
+    def recipe(self, phases: "tuple[Phase, ...]", augmentation: "Augmentation | None", seed: int) -> "Recipe":
+        """Return these keys with the stage's phases as the value that lib/loop.py takes."""
+        from stages.lib.fine_tuning import Tuning
+        from stages.lib.optimizers import UpdateRule
+        from stages.lib.schedule import Schedule
+
+        return replace(
+            super().recipe(phases, augmentation, seed),
+            rate_scaling=self.rate_scaling,
+            rate_batch=self.rate_batch,
+            clip_norm=self.clip_norm,
+            parts=self.micro_batches,
+            patience=self.patience,
+            rule=UpdateRule(**self.optimizer.model_dump()),
+            schedule=Schedule(**self.schedule.model_dump()),
+            tuning=Tuning(**self.fine_tune.model_dump()),
+        )
+
+
+class NetworkParams(Section):
+    """Which network."""
+
+    network: str = Field(pattern=r"^(residual|timm:[A-Za-z0-9_.]+)$")
+    widths: Widths

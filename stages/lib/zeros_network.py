@@ -10,10 +10,12 @@ from torch.nn import functional
 
 from stages.lib.counters import generator
 from stages.lib.device import torch_device
-from stages.lib.loop import LoopState, Phase, Recipe, TrainingSet, fit
+from stages.lib.loop import TrainingSet, fit
+from stages.lib.loop_state import LoopState
 from stages.lib.nets import GROUP, Architecture, initialise
 from stages.lib.nets import Classifier as Network
 from stages.lib.normalise import Normalisation
+from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Classification, forward
 
 EPOCHS = 12

@@ -4,8 +4,9 @@ import torch
 from stages.lib.augment import Augmentation
 from stages.lib.augmented_picture import augmented_views
 from stages.lib.batch_picture import COLUMNS
-from stages.lib.loop import Phase, Recipe, TrainingSet
+from stages.lib.loop import TrainingSet
 from stages.lib.normalise import Normalisation
+from stages.lib.recipe import Phase, Recipe
 from tests.prepared_data import bars
 
 RECIPE = Recipe((Phase("all", 1, 1.0),), 10, 3e-3, 0.1, 0.2, 0.0, None, seed=5)

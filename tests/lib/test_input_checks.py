@@ -6,9 +6,12 @@ import torch
 from torch import nn
 
 from stages.lib import input_checks
-from stages.lib.loop import Phase, Recipe, TrainingSet
+from stages.lib.counters import generator
+from stages.lib.loop import TrainingSet
 from stages.lib.normalise import Normalisation, fit_normalisation, normalise
+from stages.lib.recipe import Phase, Recipe
 from tests.prepared_data import bars
+from tests.training_fixture import AUGMENTATION
 
 
 def test_labels_in_range_one_an_image_pass() -> None:

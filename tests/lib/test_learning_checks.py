@@ -13,6 +13,7 @@ from stages.lib.learning_checks import Memory, capacity_pays, loss_falls
 from stages.lib.loop import TrainingSet
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation
+from stages.lib.optimizers import UpdateRule
 from stages.lib.tasks import Classification
 from tests.prepared_data import bars
 
@@ -44,7 +45,7 @@ def one_batch() -> tuple[TrainingSet, torch.Tensor]:
 
 
 def overfit(network: nn.Module, labels: torch.Tensor, data: TrainingSet, truth: torch.Tensor) -> Check:
-    return Memory(network, task_for(labels), data, learning_rate=0.01).go_on(60).check(truth)
+    return Memory(network, task_for(labels), data, 0.01, UpdateRule()).go_on(60).check(truth)
 
 
 def test_a_healthy_network_knows_one_batch_by_heart_and_is_left_untouched() -> None:
@@ -66,7 +67,7 @@ def test_shifted_labels_softmax_before_the_loss_and_black_images_fail_to_overfit
 
 def test_memory_goes_on_where_it_stopped() -> None:
     data, labels = one_batch()
-    memory = Memory(classifier(), task_for(labels), data, learning_rate=0.01)
+    memory = Memory(classifier(), task_for(labels), data, 0.01, UpdateRule())
     after = [memory.go_on(5).check(labels).value, memory.go_on(60).check(labels).value]
     assert after[1] < 0.05 < after[0]
 
@@ -82,7 +83,7 @@ def test_a_loss_that_is_not_the_one_meant_is_caught_though_the_true_one_is_small
             return super().loss(Changed(network, lambda logits: torch.softmax(logits, 1)), images, *rest)
 
     data, labels = one_batch()
-    memory = Memory(classifier(), Softened(labels, torch.ones(3), 0.0, None), data, learning_rate=0.01)
+    memory = Memory(classifier(), Softened(labels, torch.ones(3), 0.0, None), data, 0.01, UpdateRule())
     assert not memory.go_on(200).check(labels).passed
 
 

@@ -12,10 +12,13 @@ from torch.nn import functional
 from stages.lib.augment import Augmentation
 from stages.lib.augment_mix import Mix
 from stages.lib.counters import epoch_order, generator
-from stages.lib.loop import BETAS, DivergedError, LoopState, Phase, Recipe, TrainingSet, batches_of, fit
+from stages.lib.loop import DivergedError, TrainingSet, batches_of, fit
+from stages.lib.loop_state import LoopState
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import Normalisation
-from stages.lib.schedule import warmup_cosine
+from stages.lib.optimizers import BETAS
+from stages.lib.recipe import Phase, Recipe
+from stages.lib.schedule import Schedule, factor
 from stages.lib.tasks import Classification
 from tests.prepared_data import bars
 
@@ -55,7 +58,7 @@ def test_the_loop_is_the_loop_that_anyone_would_write() -> None:
     for epoch in range(3):
         for index in epoch_order(24, None, 5, epoch).tensor_split(3):
             for group in optimizer.param_groups:
-                group["lr"] = 3e-3 * warmup_cosine(step, 9, 0.2)
+                group["lr"] = 3e-3 * factor((step + 0.5) / 9, 0.2, Schedule())
             images = (data.images[index].float() / 255 - 0.3) / 0.25
             loss = functional.cross_entropy(plain(images), labels[index])
             optimizer.zero_grad()

@@ -5,11 +5,13 @@ from hypothesis import strategies as st
 
 from stages.lib.counters import generator
 from stages.lib.errors import InputError
+from stages.lib.net_report import count_parameters
 from stages.lib.nets import (
     Architecture,
     Autoencoder,
+    Body,
     Classifier,
-    count_parameters,
+    DropPath,
     initialise,
     new_classifier,
 )
@@ -65,3 +67,22 @@ def test_widths_that_no_network_can_have_are_refused(widths: tuple[int, ...]) ->
 def test_more_halvings_than_the_image_bears_are_refused_naming_both_params() -> None:
     with pytest.raises(InputError, match=r"widths has 5 stages.*16 pixels.*ingest\.image_size gives 8"):
         Architecture(1, 8, (8, 8, 8, 8, 8), 3)
+
+
+def test_stochastic_depth_drops_whole_samples_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    dropped = DropPath(0.25).train()(torch.ones(4000, 2, 3, 3))
+    per_sample = dropped.flatten(1)
+    assert bool(((per_sample == 0).all(1) | (per_sample == 1 / 0.75).all(1)).all())
+    assert float((per_sample[:, 0] == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(DropPath(0.25).eval()(torch.ones(4, 1, 1, 1)), torch.ones(4, 1, 1, 1))
+
+
+def test_later_blocks_are_dropped_more_often_up_to_the_share() -> None:
+    shares = [block.drop_path.share for block in Body(1, (8, 8, 8, 8), 0.2).blocks]
+    assert shares == pytest.approx([0.05, 0.1, 0.15, 0.2])
+
+
+def test_an_architecture_that_is_neither_ours_nor_timms_is_refused() -> None:
+    with pytest.raises(InputError, match="timm:"):
+        Architecture(1, 8, (8,), 3, "resnet18")

@@ -12,7 +12,7 @@ from tests.mutations import BUGS, Setup, base
 
 def subject_in(setup: Setup) -> Subject:
     recipe = preflight.recipe_of(setup.train, seed=0)
-    return subject_of(setup.dataset, setup.plan, recipe, setup.train.widths, setup.batch_size)
+    return subject_of(setup.dataset, setup.plan, recipe, setup.architecture, setup.batch_size)
 
 
 def test_every_check_has_a_name_of_its_own_and_leaves_something_to_look_at() -> None:

@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from stages.lib.counters import generator
-from stages.lib.loop import Phase, Recipe, TrainingSet
+from stages.lib.loop import TrainingSet
 from stages.lib.nets import Architecture, new_classifier
 from stages.lib.normalise import fit_normalisation
 from stages.lib.rate_test import BLOWN_UP, HIGHEST, LOWEST, rate_test, suggest
+from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Classification
 from tests.prepared_data import bars
 

@@ -147,7 +147,7 @@ def test_text_has_the_contrast_that_wcag_asks_for_in_light_and_dark(plain):
 @pytest.mark.parametrize("n_classes", [2, 40])
 def test_few_and_many_classes_both_give_a_page(n_classes, tmp_path):
     page = Page(page_of(tmp_path, classes=tuple(f"class {k}" for k in range(n_classes))))
-    matrix = any("matrix" in attrs.get("class", "") for _, attrs in page.tags)
+    matrix = any(attrs.get("aria-label") == "Confusion matrix" for _, attrs in page.tags)
     assert matrix == (n_classes == 2)
 
 
@@ -198,3 +198,20 @@ def test_predictions_stand_from_blind_guess_to_student():
         "ensemble",
         "student",
     ]
+
+
+def test_what_people_say_is_told_with_the_interval_of_one_person() -> None:
+    human = {
+        "measured": True,
+        "agreement_with_others": 0.943,
+        "n": 1200,
+        "one_person": {"accuracy": 0.951, "interval": [0.94, 0.962], "n": 400},
+        "agreement": {"krippendorff_alpha": 0.874},
+    }
+    told = report_words.people_sentence(human).replace("\u00a0", " ")
+    assert "94.3 % of 1,200 judgements" in told
+    assert "about 95.1 % (94.0 % to 96.2 %; n = 400" in told
+    assert "alpha is 0.87" in told
+    human["agreement"] = {"krippendorff_alpha": None}
+    assert "alpha" not in report_words.people_sentence(human)
+    assert "because" in report_words.people_sentence({"measured": False, "reason": "because"})

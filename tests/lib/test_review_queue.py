@@ -29,7 +29,13 @@ def test_entropy_is_zero_when_certain_and_log_k_when_not() -> None:
     np.testing.assert_allclose(found, [0.0, np.log(3)], atol=1e-6)
 
 
-def test_the_least_sure_come_first_and_ties_by_name() -> None:
+def test_what_members_contradict_each_other_on_comes_before_what_all_find_ambiguous() -> None:
+    beliefs = np.concatenate([sure(0.5, 0.9, 0.99), sure(0.5, 0.1, 0.99)])
+    rows = queue_rows(waiting(beliefs, ["ambiguous", "contradicted", "clear"]), CLASSES)
+    assert [row[0] for row in rows] == ["contradicted", "ambiguous", "clear"]
+
+
+def test_one_network_alone_orders_by_how_unsure_it_is_and_ties_by_name() -> None:
     rows = queue_rows(waiting(sure(0.9, 0.5, 0.5, 0.7), ["d", "c", "b", "a"]), CLASSES)
     assert [row[0] for row in rows] == ["b", "c", "a", "d"]
 

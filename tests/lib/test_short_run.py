@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from stages.lib.counters import generator
-from stages.lib.loop import Phase, Recipe, TrainingSet
+from stages.lib.loop import TrainingSet
 from stages.lib.nets import Architecture, new_classifier
 from stages.lib.normalise import fit_normalisation
+from stages.lib.recipe import Phase, Recipe
 from stages.lib.short_run import ShortRun, sees_its_input
 from stages.lib.tasks import Classification, Held
 from tests.prepared_data import bars

@@ -12,9 +12,10 @@ from torch.nn import functional
 from stages.lib import start_checks
 from stages.lib.checks import Check
 from stages.lib.counters import generator
-from stages.lib.loop import Phase, Recipe, TrainingSet
+from stages.lib.loop import TrainingSet
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation, normalise
+from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Classification
 from tests.prepared_data import bars
 

@@ -1,0 +1,72 @@
+"""Where a body starts: nowhere, at the pretrain stage's weights, at timm's, or at those of a given file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from stages.lib.errors import InputError
+from stages.lib.nets import RESIDUAL, TIMM, Architecture
+from stages.lib.normalise import Normalisation
+from stages.lib.third_party import read_third_party
+from stages.lib.timm_nets import hub_weights
+from stages.lib.weight_matching import match_weights
+from stages.lib.weights import load_encoder
+
+Init = Literal["pretrain", "random", "timm", "file"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """normalisation to train with, parents by name and SHA-256, and what was taken, for people to read."""
+
+    normalisation: Normalisation
+    parents: Mapping[str, str]
+    facts: dict[str, Any]
+
+
+def start_body(
+    body: nn.Module, architecture: Architecture, init: Init, encoder: Path, file: str, sha256: str
+) -> Start:
+    """Fill `body` and say from where.
+
+    The normalisation is the encoder file's, which knows the train split, unless timm's weights bring theirs.
+    InputError where network and init do not go together.
+    """
+    own = Architecture(
+        architecture.channels, architecture.image_size, architecture.widths, architecture.n_classes
+    )
+    tensors, card, digest = load_encoder(encoder, own)
+    plain = Start(card.normalisation, {}, {"init": init})
+    if init == "random":
+        return plain
+    if init == "pretrain":
+        if architecture.name != RESIDUAL:
+            raise InputError(
+                f"train.init: pretrain, but the pretrain stage trains the {RESIDUAL} network, not "
+                f"{architecture.name}: take init random, timm or file"
+            )
+        body.load_state_dict(tensors)
+        return Start(card.normalisation, {"encoder": digest}, {"init": init, "n_matched": len(tensors)})
+    return _from_elsewhere(body, architecture, init, plain, file, sha256)
+
+
+def _from_elsewhere(
+    body: nn.Module, architecture: Architecture, init: Init, plain: Start, file: str, sha256: str
+) -> Start:
+    if init == "timm":
+        if not architecture.name.startswith(TIMM):
+            raise InputError(
+                f"train.init: timm brings a timm net's weights; train.network is {architecture.name}"
+            )
+        name = architecture.name.removeprefix(TIMM)
+        tensors, normalisation = hub_weights(name, architecture.channels, architecture.image_size)
+        body.load_state_dict(tensors)
+        return Start(normalisation, {}, {"init": init, "n_matched": len(tensors)})
+    found = match_weights(file, read_third_party(Path(file), sha256), body)
+    current: dict[str, torch.Tensor] = body.state_dict()
+    body.load_state_dict(current | found.tensors)
+    return Start(plain.normalisation, {"init_file": sha256}, {"init": init, **found.facts()})

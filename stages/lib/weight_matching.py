@@ -1,0 +1,95 @@
+"""Foreign names to ours: what of a file fits a body, what does not, and both said by name.
+
+`load_state_dict(strict=False)` accepts a file of which nothing fits, without a word (measured on torch 2.15).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from stages.lib.errors import InputError
+
+LEAST_SHARE = 0.5
+"""Of the body's numbers: a file that covers less belongs to another network."""
+
+SHOWN = 20
+DEEPEST_PREFIX = 4
+
+
+@dataclass(frozen=True)
+class Match:
+    """tensors by the body's names; what the file lacks, what it has beside (heads), and what was adapted."""
+
+    tensors: dict[str, torch.Tensor]
+    prefix: str
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    other_shape: tuple[str, ...]
+    adapted: tuple[str, ...]
+
+    def facts(self) -> dict[str, object]:
+        """Return what people and metrics want to know."""
+        return {
+            "prefix": self.prefix,
+            "n_matched": len(self.tensors),
+            "matched": sorted(self.tensors),
+            "missing": list(self.missing),
+            "unused": list(self.unused),
+            "other_shape": list(self.other_shape),
+            "adapted": list(self.adapted),
+        }
+
+
+def best_prefix(found: Iterable[str], expected: Iterable[str]) -> str:
+    """Return what to cut off the file's names so that most of them are the body's: `module.`, `model.`, …"""
+    names, hits = frozenset(expected), Counter[str]({"": 0})
+    for name in found:
+        parts = name.split(".")
+        for cut in range(min(DEEPEST_PREFIX, len(parts))):
+            hits[".".join(parts[:cut]) + ("." if cut else "")] += ".".join(parts[cut:]) in names
+    return max(sorted(hits), key=lambda prefix: hits[prefix])
+
+
+def match_weights(path: object, found: Mapping[str, torch.Tensor], body: nn.Module) -> Match:
+    """Fit the file's tensors to the body; InputError when they cover less than LEAST_SHARE of its numbers."""
+    expected = body.state_dict()
+    prefix = best_prefix(found, expected)
+    first = next((name for name, tensor in expected.items() if tensor.ndim == 4), "")
+    tensors: dict[str, torch.Tensor] = {}
+    other_shape, adapted = [], []
+    for name, wanted in expected.items():
+        tensor = found.get(prefix + name)
+        if tensor is None:
+            continue
+        if tensor.shape != wanted.shape and name == first:
+            tensor = _other_channels(tensor, wanted.shape)
+            adapted.append(name)
+        if tensor.shape == wanted.shape:
+            tensors[name] = tensor.to(wanted.dtype)
+        else:
+            other_shape.append(f"{name} {tuple(tensor.shape)}, expected {tuple(wanted.shape)}")
+    missing = tuple(sorted(name for name in expected if prefix + name not in found))
+    unused = tuple(sorted(name for name in found if name.removeprefix(prefix) not in expected))
+    covered = sum(tensor.numel() for tensor in tensors.values())
+    whole = sum(tensor.numel() for tensor in expected.values())
+    if covered < LEAST_SHARE * whole:
+        raise InputError(
+            f"{path}: only {covered} of the network's {whole} numbers are in it: it belongs to another one. "
+            f"It lacks {_some(missing)}; it has {_some(unused)}; of other shape: {_some(tuple(other_shape))}"
+        )
+    return Match(tensors, prefix, missing, unused, tuple(other_shape), tuple(adapted))
+
+
+def _other_channels(kernel: torch.Tensor, wanted: torch.Size) -> torch.Tensor:
+    """Fit a first kernel to other input channels, so that a grey picture gives what it gave in colour."""
+    if kernel.shape[2:] != wanted[2:] or kernel.shape[0] != wanted[0]:
+        return kernel
+    return kernel.sum(1, keepdim=True).expand(wanted) / wanted[1]
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "nothing") + more

@@ -1,0 +1,170 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from stages.lib.counters import generator
+from stages.lib.fine_tuning import Tuning
+from stages.lib.nets import Architecture, Classifier, new_classifier
+from stages.lib.optimizers import (
+    BETAS,
+    UpdateRule,
+    is_hidden_matrix,
+    new_optimizer,
+    orthogonalise,
+    penalty,
+    set_rates,
+)
+
+CPU = torch.device("cpu")
+
+
+def network() -> Classifier:
+    prior = torch.full((3,), -math.log(3))
+    return new_classifier(Architecture(1, 8, (8, 16), 3), prior, generator(CPU, "optimizers"))
+
+
+def descend(net: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5) -> None:
+    images = torch.randn(12, 1, 8, 8, generator=generator(CPU, "images"))
+    labels = torch.arange(12) % 3
+    for _ in range(steps):
+        optimizer.zero_grad()
+        functional.cross_entropy(net(images), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def split(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    decays = [p for p in net.parameters() if p.ndim > 1]
+    return decays, [p for p in net.parameters() if p.ndim <= 1]
+
+
+def close(one: nn.Module, other: nn.Module, atol: float = 1e-5) -> bool:
+    return all(
+        torch.allclose(a, b, atol=atol) for a, b in zip(one.parameters(), other.parameters(), strict=True)
+    )
+
+
+def test_adamw_is_torchs_with_decay_on_matrices_alone() -> None:
+    mine, theirs = network(), network()
+    decays, others = split(theirs)
+    groups = [{"params": decays, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    descend(mine, new_optimizer(mine, UpdateRule(), Tuning(), 3e-3, 0.1))
+    descend(theirs, torch.optim.AdamW(groups, 3e-3, BETAS, fused=False))
+    assert close(mine, theirs)
+    assert not close(mine, network())
+
+
+def test_sgd_is_torchs_with_nesterovs_momentum() -> None:
+    mine, theirs = network(), network()
+    decays, others = split(theirs)
+    groups = [{"params": decays, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+    descend(mine, new_optimizer(mine, UpdateRule("sgd", 0.9), Tuning(), 0.1, 0.01))
+    descend(theirs, torch.optim.SGD(groups, 0.1, 0.9, nesterov=True, fused=False))
+    assert close(mine, theirs)
+    plain = network()
+    descend(plain, new_optimizer(plain, UpdateRule("sgd", 0.0), Tuning(), 0.1, 0.01))
+    assert not close(mine, plain)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 24), st.integers(1, 24), st.integers(0, 1000))
+def test_newton_schulz_brings_singular_values_near_one_and_keeps_the_directions(
+    rows: int, columns: int, seed: int
+) -> None:
+    matrix = torch.randn(rows, columns, generator=generator(CPU, seed))
+    u, values, v = torch.linalg.svd(matrix, full_matrices=False)
+    moved = torch.linalg.svdvals(orthogonalise(matrix))
+    # Those that are not tiny beside the largest reach the band that Jordan et al. state.
+    assert bool((moved[values > 0.05 * values.norm()] > 0.6).all())
+    assert float(moved.max()) < 1.25
+    inside = u.T @ orthogonalise(matrix) @ v.T
+    assert torch.allclose(inside, torch.diag(torch.diagonal(inside)), atol=1e-3)
+
+
+def test_muon_is_torchs_on_a_matrix_up_to_its_bfloat16() -> None:
+    mine, theirs = (nn.Parameter(torch.randn(16, 24, generator=generator(CPU, 1))) for _ in range(2))
+    holder = nn.Module()
+    holder.body = nn.Module()
+    holder.body.first = nn.Parameter(torch.zeros(2, 2))
+    holder.body.hidden = mine
+    ours = new_optimizer(holder, UpdateRule("muon", 0.95, matrix_rate=0.02), Tuning(), 3e-3, 0.1)
+    reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, nesterov=True)
+    before = mine.detach().clone()
+    for step in range(6):
+        set_rates(ours, 3e-3, 1.0, 0.0)
+        gradient = torch.randn(16, 24, generator=generator(CPU, 2, step))
+        mine.grad, theirs.grad = gradient.clone(), gradient.clone()
+        ours.step()
+        reference.step()
+    moved = (theirs - before).detach().norm()
+    assert float((mine - theirs).detach().norm() / moved) < 0.03
+
+
+def test_what_muon_does_not_take_goes_adamws_way() -> None:
+    mine, theirs = network(), network()
+    rule = UpdateRule("muon", 0.95, matrix_rate=0.02)
+    optimizer = new_optimizer(mine, rule, Tuning(), 3e-3, 0.1)
+    decays, others = split(theirs)
+    groups = [{"params": decays, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    reference = torch.optim.AdamW(groups, 3e-3, BETAS, fused=False)
+    set_rates(optimizer, 3e-3, 1.0, 0.0)
+    loss = functional.cross_entropy(mine(torch.ones(3, 1, 8, 8)), torch.arange(3))
+    grads = torch.autograd.grad(loss, list(mine.parameters()))
+    for net, stepper in ((mine, optimizer), (theirs, reference)):
+        for parameter, grad in zip(net.parameters(), grads, strict=True):
+            parameter.grad = grad.clone()
+        stepper.step()
+    pairs = zip(mine.named_parameters(), theirs.parameters(), strict=True)
+    alike = {name: torch.allclose(a, b, atol=1e-6) for (name, a), b in pairs}
+    assert alike["head.weight"]
+    assert alike["body.stem.weight"]
+    assert alike["body.blocks.0.norm1.bias"]
+    assert not alike["body.blocks.0.conv1.weight"]
+
+
+def test_muon_learns_a_batch_by_heart() -> None:
+    net = network()
+    optimizer = new_optimizer(net, UpdateRule("muon", 0.95, 0.02), Tuning(), 1e-2, 0.0)
+    set_rates(optimizer, 1e-2, 1.0, 0.0)
+    descend(net, optimizer, 60)
+    images = torch.randn(12, 1, 8, 8, generator=generator(CPU, "images"))
+    assert float(functional.cross_entropy(net(images), torch.arange(12) % 3).detach()) < 0.05
+
+
+def test_muon_takes_kernels_and_matrices_between_the_first_and_the_last_layer() -> None:
+    named = dict(network().named_parameters())
+    first = "body.stem.weight"
+    chosen = {name for name, parameter in named.items() if is_hidden_matrix(name, parameter, first)}
+    assert "body.blocks.1.conv2.weight" in chosen
+    assert not chosen & {first, "head.weight", "body.stem_norm.weight", "head.bias"}
+
+
+def test_one_cycles_momentum_reaches_every_kind_of_optimiser() -> None:
+    for kind, key in (("sgd", "momentum"), ("muon", "momentum"), ("adamw", "betas")):
+        optimizer = new_optimizer(network(), UpdateRule(kind), Tuning(), 0.1, 0.0)  # type: ignore[arg-type]
+        set_rates(optimizer, 0.05, 1.0, 0.87)
+        values = [group[key] for group in optimizer.param_groups]
+        assert all(value == 0.87 or value == (0.87, BETAS[1]) for value in values)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "muon"])
+def test_the_penalty_is_half_the_decay_times_the_squares_of_what_decays(kind: str) -> None:
+    net = network()
+    optimizer = new_optimizer(net, UpdateRule(kind), Tuning(), 0.1, 0.3)  # type: ignore[arg-type]
+    squares = sum(float(p.detach().square().sum()) for p in net.parameters() if p.ndim > 1)
+    assert penalty(optimizer) == pytest.approx(0.15 * squares, rel=1e-5)
+    assert penalty(new_optimizer(net, UpdateRule(), Tuning(), 0.1, 0.0)) == 0.0
+
+
+def test_the_penaltys_gradient_is_what_sgd_adds() -> None:
+    weight = nn.Parameter(torch.tensor([[2.0, -3.0]]))
+    holder = nn.Module()
+    holder.register_parameter("weight", weight)
+    optimizer = new_optimizer(holder, UpdateRule("sgd", 0.0), Tuning(), 0.1, 0.5)
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    assert weight.tolist() == [[pytest.approx(2 - 0.1 * 0.5 * 2), pytest.approx(-3 + 0.1 * 0.5 * 3)]]
