@@ -1,9 +1,8 @@
 """Preflight: check that the network can learn from this data before an hour is spent on it.
 
 Every check is measured, held against a stated bound and recorded (lib/preflight_checks.py lists them); one
-that fails stops the chain. rates.csv is a learning-rate range test, followed.csv what the short run believed
-of eight held-out images after each epoch, activations.csv how large each layer's maps were before and after
-it. batch.png shows a batch as it enters the network: augmented, normalised, and brought back to pixels, with
+that fails stops the chain. rates.csv is a learning-rate range test, which suggests a rate and gates nothing.
+batch.png shows a batch as it enters the network: augmented, normalised, and brought back to pixels, with
 its labels; augmented.png some of its samples as they are and in seven views.
 
 Reads ingest, curate, split and class_balance; writes checks.json and those. Source: Karpathy, A Recipe for
@@ -31,17 +30,11 @@ from stages.lib.training_params import EngineParams, NetworkParams, Seed
 
 if TYPE_CHECKING:
     from stages.lib.checks import Check
-    from stages.lib.preflight_checks import Record
     from stages.lib.preflight_subject import Subject
     from stages.lib.recipe import Recipe
 
 RATE_STEPS = 100
 """Steps of the learning-rate range test: twenty for each power of ten."""
-
-ACTIVATION_COLUMNS = ("module", "size", "dead", "size_after", "dead_after")
-
-FOLLOWED = 8
-"""Held-out images whose predictions are followed through the short run."""
 
 
 class Params(Section):
@@ -82,12 +75,12 @@ def table_of(checks: "Sequence[Check]") -> str:
     return "\n".join(lines)
 
 
-def require_all(checks: "Sequence[Check]") -> None:
-    """Raise InputError that lists every failed check with what it means."""
+def require_all(checks: "Sequence[Check]", rates: str) -> None:
+    """Raise InputError that lists every failed check with what it means, and what the rate test says."""
     failed = [check for check in checks if not check.passed]
     if failed:
         lines = [f"  {c.name} is {c.value:.4g}, must be {c.bound}: {c.why}" for c in failed]
-        raise InputError(f"{len(failed)} of {len(checks)} checks failed\n" + "\n".join(lines))
+        raise InputError(f"{len(failed)} of {len(checks)} checks failed\n" + "\n".join([*lines, rates]))
 
 
 def run(
@@ -102,7 +95,7 @@ def run(
 ) -> dict[str, Any]:
     """Run every check; write nothing when one failed."""
     from stages.lib.augmented_picture import augmented_views
-    from stages.lib.preflight_checks import Budget, Record, every_check, followed
+    from stages.lib.preflight_checks import Budget, Record, every_check
     from stages.lib.preflight_subject import part_of, sample_of, subject_of
     from stages.lib.rate_test import rate_test
     from stages.lib.training_data import architecture_for
@@ -116,18 +109,16 @@ def run(
     checks = list(every_check(dataset, subject, budget, record))
     for line in table_of(checks).splitlines():
         say(line)
-    require_all(checks)
     rates = rate_test(subject.network, *part_of(subject, subject.learned), recipe, RATE_STEPS)
+    suggested = f"{rates.suggested:.2g}" if rates.suggested else "no rate"
+    advice = f"the range test suggests {suggested} as learning_rate, which is {recipe.learning_rate:.2g}"
+    say(advice)
+    require_all(checks, advice)
     captions = [dataset.classes[label] for label in subject.true_labels[subject.batch].tolist()]
     draw_batch(out / "batch.png", batch_as_seen(subject), captions)
     draw_batch(out / "augmented.png", *augmented_views(subject.data, recipe, subject.batch, captions))
     curve = zip(rates.rates.tolist(), rates.losses.tolist(), strict=True)
     write_csv(out / "rates.csv", ["learning_rate", "loss"], curve)
-    names = tuple(dataset.sample_ids[row] for row in subject.held_rows[:FOLLOWED])
-    write_csv(out / "followed.csv", ["epoch", "sample_id", "prob_of_label"], followed(record, names))
-    write_csv(
-        out / "activations.csv", ["module", "size", "dead", "size_after", "dead_after"], _activations(record)
-    )
     write_json(out / "checks.json", {"passed": True, "checks": [asdict(check) for check in checks]})
     return {
         "n_checks": len(checks),
@@ -135,13 +126,6 @@ def run(
         "suggested_learning_rate": rates.suggested,
         "checks": {check.name: check.value for check in checks},
     }
-
-
-def _activations(record: "Record") -> list[tuple[str, float, float, float, float]]:
-    before, after = record.before, record.after
-    assert before is not None, "every check has run"
-    assert after is not None, "every check has run"
-    return list(zip(before.names, before.size, before.dead, after.size, after.dead, strict=True))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from stages import preflight
-from stages.lib import input_checks, loop, loop_state, nets, tasks, training_data
+from stages.lib import fine_tuning, input_checks, loop, loop_state, nets, start_checks, tasks, training_data
 from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
 from stages.lib.digits import read_digits, to_8_bit
@@ -243,9 +243,15 @@ def _repeated(patch: Patch) -> None:
     )
 
 
-def _frozen_head(subject: Subject) -> Subject:
-    subject.network.head.requires_grad_(False)
-    return subject
+def _frozen_head(patch: Patch) -> None:
+    right = fine_tuning.set_trainable
+
+    def wrong(network: nn.Module, *how: Any, **named: Any) -> None:
+        right(network, *how, **named)
+        network.get_submodule("head").requires_grad_(False)
+
+    for place in (loop, start_checks):
+        patch.setattr(place, "set_trainable", wrong)
 
 
 def _dead(subject: Subject) -> Subject:
@@ -295,7 +301,7 @@ BUGS = (
     Bug("dropout left on", _features(lambda x: functional.dropout(x, 0.5, training=True))),
     Bug("train transform at test", _normalise(lambda x, n: normalise(x.roll(2, 3), n), tasks)),
     Bug("channels swapped at inference", _normalise(lambda x, n: normalise(x.flip(1), n), tasks)),
-    Bug("head frozen", subject=_frozen_head),
+    Bug("head frozen", _frozen_head),
     Bug("body cut off from the gradient", _features(_frozen)),
     Bug("loss summed", _reduction),
     Bug("optimiser on other parameters", _other_parameters),
@@ -368,6 +374,15 @@ def _weighted(dataset: Dataset, *, loss: bool) -> Setup:
     return Setup(dataset, plan, view(), BUDGET)
 
 
+def _nested(name: str, **changes: Any) -> dict[str, Any]:
+    """Return train's nested section `name` with some keys changed."""
+    return {name: ENGINE[name] | changes}
+
+
+def _augmented(**changes: Any) -> dict[str, Any]:
+    return {"augment": AUGMENTATION["augment"].model_copy(update=changes)}
+
+
 def _without_val(dataset: Dataset) -> Dataset:
     return replace(dataset, split=np.where(dataset.split == "val", "train", dataset.split))
 
@@ -402,6 +417,28 @@ HEALTHY: dict[str, Callable[[], Setup]] = {
     "stripes, 16 px, four classes": lambda: _even(waves(400, 16, 4), LONG, learning_rate=3e-3),
     "stripes, 24 px, eight classes": lambda: _even(
         waves(480, 24, 8), LONG, widths=(8, 16, 24), learning_rate=3e-3
+    ),
+    "bars, SGD with Nesterov's momentum": lambda: _even(
+        _bars(240, 8), LONG, learning_rate=0.05, **_nested("optimizer", kind="sgd")
+    ),
+    "bars, Muon": lambda: _even(_bars(240, 8), LONG, **_nested("optimizer", kind="muon")),
+    "bars, one cycle": lambda: _even(
+        _bars(240, 8), LONG, **_nested("schedule", kind="one_cycle", momentum_low=0.85)
+    ),
+    "bars, first layer frozen, rates by depth": lambda: _even(
+        _bars(240, 8), LONG, **_nested("fine_tune", frozen_layers=1, layer_decay=0.7)
+    ),
+    "bars, clipped gradients in four parts": lambda: _even(
+        _bars(240, 8), LONG, clip_norm=1.0, micro_batches=4
+    ),
+    "digits, mixup and erasing": lambda: _even(
+        digits(600, 5), LONG, **_augmented(mix_share=0.5, mixup_alpha=0.4, erase_share=0.3)
+    ),
+    "stripes, 32 px, a batch-norm net of timm's": lambda: _even(
+        waves(300, 32, 3), LONG, network="timm:test_resnet", learning_rate=3e-3
+    ),
+    "stripes, 32 px, a transformer of timm's": lambda: _even(
+        waves(300, 32, 3), LONG, network="timm:test_vit", learning_rate=1e-3
     ),
 }
 """Nets, class counts, imbalance, image sizes, channels and data that differ, with nothing wrong."""

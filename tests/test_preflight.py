@@ -42,22 +42,19 @@ def test_healthy_data_pass_every_check_and_leave_a_picture(tmp_path: Path) -> No
     written = read_json(tmp_path / "out/checks.json")
     assert written["passed"]
     assert all(check["passed"] and check["why"] for check in written["checks"])
-    assert metrics["n_checks"] == metrics["n_passed"] == len(written["checks"]) == 27
+    assert metrics["n_checks"] == metrics["n_passed"] == len(written["checks"]) == 32
     for name in ("batch.png", "augmented.png"):
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.size[0] == COLUMNS * TILE
     rates = read_csv(tmp_path / "out/rates.csv")
     assert 10 < len(rates) <= preflight.RATE_STEPS
     assert 1e-4 < metrics["suggested_learning_rate"] < 0.1
-    shown = {row["sample_id"] for row in read_csv(tmp_path / "out/followed.csv")}
-    assert len(shown) == preflight.FOLLOWED
-    assert {"body.stem", "head"} & {row["module"] for row in read_csv(tmp_path / "out/activations.csv")}
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(tmp_path / name, bars_dataset(60))
-    for file in ("checks.json", "batch.png", "augmented.png"):
+    for file in ("checks.json", "batch.png", "augmented.png", "rates.csv"):
         assert (tmp_path / "one/out" / file).read_bytes() == (tmp_path / "two/out" / file).read_bytes()
 
 
@@ -77,6 +74,7 @@ def test_labels_that_do_not_belong_to_their_images_stop_the_chain(tmp_path: Path
 def test_a_learning_rate_that_cannot_learn_stops_the_chain(tmp_path: Path) -> None:
     message = failed(tmp_path, bars_dataset(90), view(learning_rate=1e-7))
     assert "loss_falls" in message
+    assert "the range test suggests 0.0" in message
     assert "overfit_one_batch" in message
 
 

@@ -53,6 +53,28 @@ NEARLY_CONSTANT = 0.5
 """Such a channel was floored at one grey level instead of scaled (normalise.LEAST_STD)."""
 
 
+def normalised_val(pixels: np.ndarray, train: Normalisation) -> Check:
+    """Measure how far val's channels lie from those of train, by whose statistics they are normalised.
+
+    pixels (N, H, W, C) uint8 of val; the value is the worst channel's mean, in deviations of train, less what
+    chance explains: MOST_ERRORS standard errors of the mean over images. Val may not have its own statistics,
+    so it is not 0; but far away it was prepared differently, or is of another world.
+    """
+    each = pixels.mean((1, 2), dtype=np.float64) / 255
+    means = (each - np.array(train.mean)) / np.array(train.std)
+    error = means.std(0) / np.sqrt(len(means)) if len(means) > 1 else np.full(means.shape[1], np.inf)
+    beyond = np.maximum(np.abs(means.mean(0)) - MOST_ERRORS * error, 0).max() if len(means) else 0.0
+    why = (
+        "val must look like train once normalised by train's statistics: it was prepared in another way, or "
+        "split by what changes the light"
+    )
+    return at_most("normalised_val", float(beyond), MOST_SHIFTED, why)
+
+
+MOST_SHIFTED = 0.5
+"""Half a deviation of train's pixels: a channel order or a scale gone wrong shifts by one and more."""
+
+
 def identity_augmentation(images: torch.Tensor, how: Augmentation) -> Check:
     """Measure what an augmentation of no strength does to images (N, C, H, W) in 0 … 1: nothing."""
     none = images.new_zeros(len(images))

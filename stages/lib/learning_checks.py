@@ -60,7 +60,17 @@ def _plain_recipe(batch_size: int, learning_rate: float) -> Recipe:
 def loss_falls(train_losses: Sequence[float]) -> Check:
     """Compare the last epoch's training loss with the first's in a short run."""
     why = "a few passes must lower the training loss: the learning rate, the optimiser or the data are wrong"
-    return at_most("loss_falls", train_losses[-1] / train_losses[0], 0.95, why)
+    return at_most("loss_falls", train_losses[-1] / train_losses[0], LEAST_FALL, why)
+
+
+def input_pays(name: str, loss: float, loss_of_blind: float) -> Check:
+    """Compare the training loss with that of the same network on pictures that show nothing."""
+    why = "with pictures the loss must end lower than without: if not, they do not reach the network"
+    return at_most(name, loss / loss_of_blind, LEAST_FALL, why)
+
+
+LEAST_FALL = 0.95
+"""A twentieth less: a loss that is a mean over some hundred images wavers by less."""
 
 
 def capacity_pays(loss: float, loss_of_narrow: float, n_classes: int) -> Check:

@@ -6,16 +6,15 @@ A generator, so that who wants only the first fault (the mutation suite) need no
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 
 from stages.lib import input_checks, learning_checks, short_run, start_checks
+from stages.lib.activations import activation_checks, activations, awake
 from stages.lib.checks import Check
 from stages.lib.dataset import Dataset
 from stages.lib.preflight_subject import Subject, part_of
 from stages.lib.progress import say
 from stages.lib.short_run import ShortRun
-from stages.lib.start_checks import Activations
 from stages.lib.tasks import CHUNK, forward
 
 LOOKED_AT = 64
@@ -36,23 +35,21 @@ class Budget:
 
 @dataclass
 class Record:
-    """What the checks leave to look at, beside their verdicts."""
+    """What later checks build on: the short run, and the verdicts so far."""
 
     run: ShortRun | None = None
-    before: Activations | None = None
-    after: Activations | None = None
     checks: list[Check] = field(default_factory=list)
 
 
 def every_check(dataset: Dataset, subject: Subject, budget: Budget, record: Record) -> Iterator[Check]:
-    """Yield every check once; what they leave to look at is put into `record`."""
+    """Yield every check once; `record` keeps them, and the run that later ones build on."""
     for group in (
         lambda: input_group(dataset, subject),
-        lambda: start_group(subject, record),
+        lambda: start_group(subject),
         lambda: patiently(_by_heart(subject), budget.overfit_steps, budget.doublings),
         lambda: patiently(_in_a_short_run(subject, record), budget.short_run_steps, budget.doublings),
-        lambda: trained_group(subject, record),
-        lambda: blind_group(subject, budget.short_run_steps),
+        lambda: trained_group(subject, record, budget.doublings),
+        lambda: blind_group(subject, record, budget.short_run_steps),
     ):
         for check in group():
             record.checks.append(check)
@@ -81,27 +78,33 @@ def input_group(dataset: Dataset, subject: Subject) -> Iterator[Check]:
         few.logits(network)
     pixels = dataset.pixels[subject.held_rows[:LOOKED_AT]]
     yield input_checks.as_decoded("held_as_decoded", torch.cat(seen.inputs), pixels, train)
+    yield input_checks.normalised_val(dataset.pixels[dataset.part("val")], train)
     if subject.recipe.augmentation is not None:
         images = subject.data.images[some].float() / 255
         yield input_checks.identity_augmentation(images, subject.recipe.augmentation)
     yield input_checks.visits(subject.data, subject.recipe, subject.true_labels)
 
 
-def start_group(subject: Subject, record: Record) -> Iterator[Check]:
+def start_group(subject: Subject) -> Iterator[Check]:
     """Check the network before its first step, and that step."""
     network, task = subject.network, subject.task
     index = torch.arange(min(len(subject.true_labels), CHUNK), device=subject.device)
-    some = subject.plain(subject.batch)
+    some, many = subject.plain(subject.batch), subject.plain(index)
     with torch.no_grad():
-        first = float(task.loss(network.eval(), subject.plain(index), index, subject.randomness("loss")))
+        first = float(task.loss(start_checks.settled(network, many), many, index, subject.randomness("loss")))
     yield start_checks.output_bias(network.head.bias, subject.log_prior)
     yield start_checks.initial_loss(first, subject.true_labels[index], subject.log_prior, task.loss_weights)
     yield start_checks.batch_independence(network, some)
     yield start_checks.repeatable_inference(network, some)
-    yield start_checks.dead_parameters(network, task, some, subject.batch)
-    record.before = start_checks.activations(network, some)
-    yield from start_checks.activation_checks("", record.before)
-    yield from start_checks.first_step(network, *part_of(subject, subject.batch), subject.recipe)
+    first_steps = start_checks.FirstSteps(network, *part_of(subject, subject.batch), subject.recipe).go_on(1)
+    sizes = first_steps.sizes()
+    stepped = first_steps.go_on(start_checks.MORE_STEPS).network
+    tuning = subject.recipe.tuning
+    yield start_checks.dead_parameters((network, stepped), task, some, subject.batch, tuning)
+    yield first_steps.unmoved()
+    yield from sizes
+    before, after = (activations(start_checks.settled(each, some), some) for each in (network, stepped))
+    yield from activation_checks("", awake(before, after))
 
 
 def _by_heart(subject: Subject) -> Callable[[int], list[Check]]:
@@ -126,36 +129,46 @@ def _in_a_short_run(subject: Subject, record: Record) -> Callable[[int], list[Ch
     return attempt
 
 
-def trained_group(subject: Subject, record: Record) -> Iterator[Check]:
-    """Check the network that the short run trained: alive, and worth its size."""
+def trained_group(subject: Subject, record: Record, doublings: int) -> Iterator[Check]:
+    """Check the network that the short run trained: worth its size, and alive."""
     run = record.run
     assert run is not None, "after the short run"
-    record.after = start_checks.activations(run.state.network, subject.plain(subject.batch))
-    yield from start_checks.activation_checks("trained_", record.after)
+    left = max(0, doublings - len(run.taken) + 1)
+    yield from patiently(_worth_its_size(subject, run), sum(run.taken), left)
+    yield from activation_checks("trained_", activations(run.state.network, subject.plain(subject.batch)))
+
+
+def _worth_its_size(subject: Subject, run: ShortRun) -> Callable[[int], list[Check]]:
     task, data = part_of(subject, subject.learned)
     narrow = ShortRun(subject.narrow, task, data, subject.recipe, subject.held)
-    for steps in run.taken:
-        narrow.go_on(steps, "smallest network")
-    losses = run.train_losses[-1], narrow.train_losses[-1]
-    yield learning_checks.capacity_pays(*losses, len(subject.log_prior))
+
+    def attempt(steps: int) -> list[Check]:
+        if narrow.taken:
+            run.go_on(steps, "short run")
+        for missing in run.taken[len(narrow.taken) :]:
+            narrow.go_on(missing, "smallest network")
+        losses = run.train_losses[-1], narrow.train_losses[-1]
+        return [learning_checks.capacity_pays(*losses, len(subject.log_prior))]
+
+    return attempt
 
 
-def blind_group(subject: Subject, steps: int) -> Iterator[Check]:
+def blind_group(subject: Subject, record: Record, steps: int) -> Iterator[Check]:
     """Train where there is nothing to learn: black pictures, noise, labels dealt at random."""
     task, data = part_of(subject, subject.learned[:MOST_BLIND])
-    held, seed = subject.held, subject.recipe.seed
-    random = subject.randomness("blind")
-    for name, fault in (("zeros", "fed black pictures"), ("noise", "fed noise"), ("shuffled", SHUFFLED)):
-        if name == "shuffled":
-            asked = replace(task, labels=_dealt(task.labels, random))
-            shown, judged = data, replace(held, labels=_dealt(held.labels, random))
-        else:
-            fill = _black if name == "zeros" else _noise
-            asked, shown = task, replace(data, images=fill(data.images, random))
-            judged = replace(held, images=fill(held.images, random))
-        run = ShortRun(subject.network, asked, shown, subject.recipe, judged)
-        run.go_on(max(1, steps // 2), name)
+    held, seed, random = subject.held, subject.recipe.seed, subject.randomness("blind")
+    real = record.run
+    assert real is not None, "after the short run"
+    for name, fault, fill in (("zeros", "fed black pictures", _black), ("noise", "fed noise", _noise)):
+        shown = replace(data, images=fill(data.images, random))
+        judged = replace(held, images=fill(held.images, random))
+        run = ShortRun(subject.network, task, shown, subject.recipe, judged).go_on(steps, name)
         yield short_run.knows_nothing(f"learns_nothing_from_{name}", run, seed, fault)
+        yield learning_checks.input_pays(f"beats_{name}", real.train_losses[-1], run.train_losses[-1])
+    dealt = replace(task, labels=_dealt(task.labels, random))
+    judged = replace(held, labels=_dealt(held.labels, random))
+    run = ShortRun(subject.network, dealt, data, subject.recipe, judged).go_on(max(1, steps // 2), "shuffled")
+    yield short_run.knows_nothing("learns_nothing_from_shuffled", run, seed, SHUFFLED)
 
 
 SHUFFLED = "its labels dealt at random"
@@ -187,20 +200,3 @@ def patiently(attempt: Callable[[int], list[Check]], steps: int, doublings: int)
         say(f"not learned in {made} steps, going on to {2 * made}")
         checks = attempt(made)
     return checks
-
-
-def followed(record: Record, sample_ids: tuple[str, ...]) -> list[tuple[int, str, float]]:
-    """Return rows (epoch, sample_id, probability of its label) of held-out samples through the short run.
-
-    sample_ids name the first held-out samples. A healthy training's rows settle; they jump where the rate is
-    too high, and hardly move where it is too low (Karpathy: "visualize prediction dynamics").
-    """
-    run = record.run
-    assert run is not None, "after the short run"
-    labels = run.watched.held.labels.cpu().numpy()
-    each = np.arange(len(sample_ids))
-    return [
-        (epoch, sample_id, float(probs[at, labels[at]]))
-        for epoch, probs in enumerate(run.pred_probs, 1)
-        for at, sample_id in zip(each.tolist(), sample_ids, strict=True)
-    ]

@@ -1,7 +1,8 @@
 """Learning-rate range test: raise the rate step by step from far too small to far too large, watch the loss.
 
-Source: Smith, Cyclical Learning Rates for Training Neural Networks (arXiv:1506.01186); a tenth of the rate at
-the least loss as in fast.ai's `lr_find` ("minimum / 10").
+Source: Smith, Cyclical Learning Rates for Training Neural Networks (arXiv:1506.01186); the middle of the
+longest fall after fast.ai's `valley`, the default of its `lr_find`. A tenth of the rate at the least loss, the
+older habit, hangs on the last steps: with norms in the network the loss may fall up to a rate of 1.
 """
 
 import copy
@@ -12,8 +13,10 @@ import torch
 from torch import nn
 
 from stages.lib.counters import generator
-from stages.lib.loop import TrainingSet, batches_of, prepare
+from stages.lib.fine_tuning import set_trainable, train_mode
+from stages.lib.loop import TrainingSet, batches_of, mix, prepare
 from stages.lib.loop_state import LoopState
+from stages.lib.optimizers import set_rates
 from stages.lib.recipe import Recipe
 from stages.lib.tasks import Task
 
@@ -35,8 +38,13 @@ class RateTest:
 
 
 def rate_test(network: nn.Module, task: Task, data: TrainingSet, recipe: Recipe, steps: int) -> RateTest:
-    """Train a copy of `network` for up to `steps` steps, the rate growing by the same factor each time."""
-    state = LoopState.start(copy.deepcopy(network).train(), recipe)
+    """Train a copy of `network` for up to `steps` steps, the rate growing by the same factor each time.
+
+    The optimiser, the augmentation and what is frozen are the recipe's; its schedule has no say.
+    """
+    state = LoopState.start(copy.deepcopy(network), recipe)
+    set_trainable(state.network, recipe.tuning, body_frozen=False)
+    train_mode(state.network, recipe.tuning)
     device = data.images.device
     rates = np.geomspace(LOWEST, HIGHEST, steps)
     losses: list[float] = []
@@ -44,7 +52,8 @@ def rate_test(network: nn.Module, task: Task, data: TrainingSet, recipe: Recipe,
     for at, rate in enumerate(rates.tolist()):
         index = _batch_at(data, recipe, at).to(device)
         randomness = generator(device, "rate test", recipe.seed, at)
-        loss = task.loss(state.network, prepare(data, recipe, index, randomness), index, randomness)
+        images, mixture = mix(prepare(data, recipe, index, randomness), recipe, randomness)
+        loss = task.loss(state.network, images, index, randomness, mixture)
         mean = SMOOTHING * mean + (1 - SMOOTHING) * float(loss.detach())
         losses.append(mean / (1 - SMOOTHING ** (at + 1)))
         if not np.isfinite(losses[-1]) or losses[-1] > BLOWN_UP * losses[0]:
@@ -61,15 +70,30 @@ def _batch_at(data: TrainingSet, recipe: Recipe, step: int) -> torch.Tensor:
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    set_rates(optimizer, rate, body_rate=1.0, momentum=0.0)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 
 def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
-    """Return a tenth of the rate (S,) at which the smoothed loss (S,) was least; 0 when it never fell."""
+    """Return the rate (S,) in the middle of the longest fall of the smoothed loss (S,); 0 when it never fell.
+
+    In the middle on the logarithmic scale: well above where learning begins, well under where it breaks.
+    """
     if not len(losses) or losses.min() >= losses[0]:
         return 0.0
-    return float(rates[int(losses.argmin())] / 10)
+    first, last = longest_fall(losses)
+    return float(rates[(first + last) // 2])
+
+
+def longest_fall(losses: np.ndarray) -> tuple[int, int]:
+    """Return where the longest falling subsequence of losses (S,) begins and ends, the earliest of equals."""
+    length, begins = np.ones(len(losses), np.int64), np.arange(len(losses))
+    for at in range(1, len(losses)):
+        above = np.flatnonzero(losses[:at] > losses[at])
+        if len(above):
+            best = above[length[above].argmax()]
+            length[at], begins[at] = length[best] + 1, begins[best]
+    last = int(length.argmax())
+    return int(begins[last]), last

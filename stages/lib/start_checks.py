@@ -1,18 +1,39 @@
 """Checks of a network before its first step, and of what its first step does."""
 
 import copy
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from stages.lib.checks import Check, at_least, at_most
 from stages.lib.counters import generator
+from stages.lib.fine_tuning import BODY, Tuning, depths, set_trainable, train_mode
 from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
 from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Task
+
+
+def settled(network: nn.Module, images: torch.Tensor) -> nn.Module:
+    """Return the network in evaluation mode; where it has batch norms, a copy of which they know the images.
+
+    Before the first step their running statistics are 0 and 1, which says nothing of what they will do to
+    images (B, C, H, W).
+    """
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return network.eval()
+    copied = copy.deepcopy(network).eval()
+    for module in copied.modules():
+        if isinstance(module, _BatchNorm):
+            module.train()
+            module.momentum = 1.0
+    with torch.no_grad():
+        copied(images)
+    return copied.eval()
 
 
 def output_bias(bias: torch.Tensor, log_prior: torch.Tensor) -> Check:
@@ -35,19 +56,33 @@ def initial_loss(first: float, labels: torch.Tensor, log_prior: torch.Tensor, we
 
 
 def batch_independence(network: nn.Module, images: torch.Tensor) -> Check:
-    """Measure how the first sample's logits depend on other samples' pixels, by gradient, in evaluation mode.
+    """Measure how the first sample's logits depend on other samples' pixels, by gradient.
 
-    Evaluation mode, because batch normalisation mixes a batch in training by design and must not when it
-    predicts. The value is relative to the gradient on the sample's own pixels; a network blind to those fails
-    as well.
+    Both in evaluation mode and in training mode, where batch norms alone stay in evaluation: they mix a batch
+    in training by design, and must not when they predict. The value is relative to the gradient on the
+    sample's own pixels; a network blind to those fails as well.
     """
-    network.eval()
+    ready = settled(network, images)
+    value = max(_mixed(ready.eval(), images), _mixed(_training_but_for_norms(ready), images))
+    ready.eval()
+    why = "a sample's result must come from its own pixels; a view, reshape or norm over the batch mixes them"
+    return at_most("batch_independence", value, 0, why)
+
+
+def _training_but_for_norms(network: nn.Module) -> nn.Module:
+    network.train()
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+    return network
+
+
+def _mixed(network: nn.Module, images: torch.Tensor) -> float:
     inputs = images.clone().requires_grad_(True)
     logits = network(inputs)
     (gradient,) = torch.autograd.grad(logits[0].square().sum(), inputs, materialize_grads=True)
     own, others = float(gradient[0].abs().max()), float(gradient[1:].abs().max()) if len(images) > 1 else 0.0
-    why = "a sample's result must come from its own pixels; a view, reshape or norm over the batch mixes them"
-    return at_most("batch_independence", others / own if own > 0 else np.inf, 0, why)
+    return others / own if own > 0 else np.inf
 
 
 def repeatable_inference(network: nn.Module, images: torch.Tensor) -> Check:
@@ -59,111 +94,101 @@ def repeatable_inference(network: nn.Module, images: torch.Tensor) -> Check:
     return at_most("repeatable_inference", float((first - second).abs().max()), 0, why)
 
 
-def dead_parameters(network: nn.Module, task: Task, images: torch.Tensor, index: torch.Tensor) -> Check:
-    """Count parameters whose gradient on one batch is missing, all zero or not finite."""
-    probe = copy.deepcopy(network).train()
+def learning(network: nn.Module, tuning: Tuning) -> set[str]:
+    """Return the names of the parameters that the recipe means to train: all but the body's frozen layers."""
+    return {
+        name
+        for name, depth in depths(network).items()
+        if not name.startswith(BODY) or depth >= tuning.frozen_layers
+    }
+
+
+def dead_parameters(
+    probes: Sequence[nn.Module], task: Task, images: torch.Tensor, index: torch.Tensor, tuning: Tuning
+) -> Check:
+    """Count parameters whose gradient on one batch is missing, zero or not finite in every one of `probes`.
+
+    Those are one network before and after its first steps: a residual branch that starts at zero on purpose
+    hides the layers in it from the first gradient, not from the second.
+    """
+    alive: set[str] = set()
+    for probe in probes:
+        alive |= _with_gradient(copy.deepcopy(probe), task, images, index, tuning)
+    why = "a parameter without gradient never learns: frozen, cut off, or behind units that are all dead"
+    return at_most("dead_parameters", len(learning(probes[0], tuning) - alive), 0, why)
+
+
+def _with_gradient(
+    probe: nn.Module, task: Task, images: torch.Tensor, index: torch.Tensor, tuning: Tuning
+) -> set[str]:
+    set_trainable(probe, tuning, body_frozen=False)
+    train_mode(probe, tuning)
     probe.zero_grad(set_to_none=True)
     task.loss(probe, images, index, generator(images.device, "gradients")).backward()  # type: ignore[no-untyped-call]
-    alive = [
-        parameter.grad is not None
+    return {
+        name
+        for name, parameter in probe.named_parameters()
+        if parameter.grad is not None
         and bool(torch.isfinite(parameter.grad).all())
         and bool((parameter.grad != 0).any())
-        for parameter in probe.parameters()
-    ]
-    why = "a parameter without gradient never learns: frozen, cut off, or behind units that are all dead"
-    return at_most("dead_parameters", alive.count(False), 0, why)
+    }
 
 
-@dataclass(frozen=True)
-class Activations:
-    """Name, root mean square and share of dead channels of every module that gives maps (B, C, H, W)."""
+class FirstSteps:
+    """A copy of `network` that takes the loop's first steps on `data` as one batch."""
 
-    names: tuple[str, ...]
-    size: tuple[float, ...]
-    dead: tuple[float, ...]
+    def __init__(self, network: nn.Module, task: Task, data: TrainingSet, recipe: Recipe) -> None:
+        self._before = {name: value.detach().clone() for name, value in network.named_parameters()}
+        self._wanted = learning(network, recipe.tuning)
+        self._state = LoopState.start(copy.deepcopy(network), recipe)
+        self._task, self._data = task, replace(data, sampling=None)
+        self._recipe = replace(recipe, phases=(), batch_size=len(data.images))
 
+    @property
+    def network(self) -> nn.Module:
+        """The network after the steps taken so far."""
+        return self._state.network
 
-def activations(network: nn.Module, images: torch.Tensor) -> Activations:
-    """Run images (B, C, H, W) through the network; a channel that is the same everywhere is dead."""
-    found: dict[str, tuple[float, float]] = {}
+    def go_on(self, steps: int) -> "FirstSteps":
+        """Take so many more steps."""
+        phases = (*self._recipe.phases, Phase("first", steps, body_rate=1.0))
+        self._recipe = replace(self._recipe, phases=phases)
+        fit(self._state, self._task, self._data, self._recipe, label="first steps")
+        return self
 
-    def listen(name: str) -> object:
-        def keep(_module: nn.Module, _given: object, output: object) -> None:
-            if isinstance(output, torch.Tensor) and output.ndim == 4:
-                flat = output.detach().float().transpose(0, 1).flatten(1)
-                dead = (flat.amax(1) - flat.amin(1) <= CONSTANT).float().mean()
-                found[name] = float(flat.square().mean().sqrt()), float(dead)
+    def sizes(self) -> list[Check]:
+        """Measure how far matrices and kernels moved, as a share of what they were (root mean squares).
 
-        return keep
+        The median is judged: about 0.001 a step is the habit of a training in course (Karpathy), the first
+        steps of AdamW are larger.
+        """
+        ratios = [
+            float((new - old).norm() / old.norm().clamp(min=1e-12))
+            for old, new in self._pairs()
+            if old.ndim > 1
+        ]
+        typical = float(np.median(ratios))
+        why = (
+            f"a step changed a typical kernel by {typical:.2g} of itself: see learning_rate, or the gradients"
+        )
+        return [
+            at_most("update_ratio", typical, LARGEST_STEP, why),
+            at_least("update_ratio_least", typical, SMALLEST_STEP, why),
+        ]
 
-    modules = [(name, module) for name, module in network.named_modules() if name]
-    handles = [module.register_forward_hook(listen(name)) for name, module in modules]
-    with torch.no_grad():
-        network.eval()(images)
-    for handle in handles:
-        handle.remove()
-    return Activations(tuple(found), *(tuple(pair[at] for pair in found.values()) for at in (0, 1)))
+    def unmoved(self) -> Check:
+        """Count the parameters that no step has reached."""
+        still = sum(not bool((new != old).any()) for old, new in self._pairs())
+        why = "steps must reach every parameter: the optimiser holds others, or gradients get lost"
+        return at_most("unmoved_parameters", still, 0, why)
 
-
-CONSTANT = 1e-6
-"""Below this a map's largest and smallest number are rounding apart."""
-
-
-def activation_checks(prefix: str, found: Activations) -> list[Check]:
-    """Judge how large the maps are and how many channels are dead, at the worst module."""
-    size = np.array(found.size or (1.0,))
-    bad = ~np.isfinite(size) | (size <= 0)
-    off = float("inf") if bad.any() else float(np.abs(np.log10(size)).max())
-    at = int(np.argmax(np.where(bad, np.inf, np.abs(np.log10(np.where(bad, 1.0, size))))))
-    worst = int(np.argmax(found.dead or (0.0,)))
-    where = found.names or ("none",)
-    return [
-        at_most(
-            f"{prefix}activation_size",
-            off,
-            MOST_DECADES,
-            f"decades away from 1, largest in {where[at]}: signals that explode or vanish do not train",
-        ),
-        at_most(
-            f"{prefix}dead_channels",
-            max(found.dead, default=0.0),
-            MOST_DEAD,
-            f"share of channels that say the same of every image, largest in {where[worst]}: units that "
-            "are dead stay so",
-        ),
-    ]
+    def _pairs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        named = self._state.network.named_parameters()
+        return [(self._before[name], value.detach()) for name, value in named if name in self._wanted]
 
 
-MOST_DECADES = 3.0
-"""A thousand times larger or smaller than one; healthy networks of ours stay within one decade."""
-
-MOST_DEAD = 0.5
-"""Half of a layer; at the start healthy networks of ours have none or a few."""
-
-
-def first_step(network: nn.Module, task: Task, data: TrainingSet, recipe: Recipe) -> list[Check]:
-    """Take the loop's first step, on `data` as one batch, and measure how far each parameter moved.
-
-    The ratio is that of a matrix's or kernel's change to its size (root mean squares), at the median: about
-    0.001 is the habit for a training in course (Karpathy), the first steps of AdamW are larger.
-    """
-    state = LoopState.start(copy.deepcopy(network), recipe)
-    one = replace(recipe, phases=(Phase("first", 1, body_rate=1.0),), batch_size=len(data.images))
-    before = [value.detach().clone() for value in state.network.parameters()]
-    fit(state, task, replace(data, sampling=None), one, label="first step")
-    after = [value.detach() for value in state.network.parameters()]
-    pairs = list(zip(before, after, strict=True))
-    still = sum(not bool((new != old).any()) for old, new in pairs)
-    ratios = [float((new - old).norm() / old.norm().clamp(min=1e-12)) for old, new in pairs if old.ndim > 1]
-    typical = float(np.median(ratios))
-    unmoved = "a step must reach every parameter: the optimiser holds others, or gradients get lost"
-    size = f"a step changed a typical kernel by {typical:.2g} of itself: see learning_rate, or the gradients"
-    return [
-        at_most("unmoved_parameters", still, 0, unmoved),
-        at_most("update_ratio", typical, LARGEST_STEP, size),
-        at_least("update_ratio_least", typical, SMALLEST_STEP, size),
-    ]
-
+MORE_STEPS = 2
+"""Steps after the first, in which a branch that starts at zero wakes: first its norm moves, then the rest."""
 
 LARGEST_STEP, SMALLEST_STEP = 0.5, 1e-6
 """A kernel half replaced by one step has forgotten its start; one in a million is under float32's precision

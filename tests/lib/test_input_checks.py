@@ -110,3 +110,14 @@ def test_an_epoch_as_planned_passes_and_one_that_repeats_or_ignores_the_plan_fai
     wrong = torch.arange(600) // 2 if weight is None else torch.arange(600)
     monkeypatch.setattr(input_checks, "batches_of", lambda *_: wrong.split(16))
     assert not input_checks.visits(data, RECIPE, labels).passed
+
+
+def test_val_that_looks_like_train_passes_and_val_prepared_otherwise_is_caught() -> None:
+    pixels, _ = bars(60, 8, 3)
+    tinted = np.clip(pixels + np.array([0, 60, 120]), 0, 255).astype(np.uint8)
+    train, val = fit_normalisation(tinted[:40]), tinted[40:]
+    assert input_checks.normalised_val(val, train).passed
+    assert input_checks.normalised_val(val[:0], train).passed
+    assert input_checks.normalised_val(val[:1] // 2, train).passed
+    assert not input_checks.normalised_val(val[..., ::-1], train).passed
+    assert not input_checks.normalised_val(val // 4, train).passed

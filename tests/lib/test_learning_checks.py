@@ -9,7 +9,7 @@ from torch import nn
 
 from stages.lib.checks import Check
 from stages.lib.counters import generator
-from stages.lib.learning_checks import Memory, capacity_pays, loss_falls
+from stages.lib.learning_checks import Memory, capacity_pays, input_pays, loss_falls
 from stages.lib.loop import TrainingSet
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation
@@ -91,3 +91,8 @@ def test_a_large_network_that_learns_worse_than_the_smallest_is_caught() -> None
     assert capacity_pays(0.3, 0.9, 10).passed
     assert capacity_pays(0.05, 0.01, 10).passed
     assert not capacity_pays(2.3, 0.9, 10).passed
+
+
+def test_pictures_must_beat_no_pictures() -> None:
+    assert input_pays("beats_zeros", 0.3, 1.1).passed
+    assert not input_pays("beats_zeros", 1.09, 1.1).passed

@@ -1,11 +1,10 @@
 """The checks run in order, go on where steps are too few, and find a leak where there is nothing to learn."""
 
-import numpy as np
 import pytest
 
 from stages import preflight
 from stages.lib.checks import Check, at_most
-from stages.lib.preflight_checks import Record, blind_group, every_check, followed, patiently
+from stages.lib.preflight_checks import Record, blind_group, every_check, patiently
 from stages.lib.preflight_subject import Subject, subject_of
 from tests.mutations import BUGS, Setup, base
 
@@ -15,16 +14,11 @@ def subject_in(setup: Setup) -> Subject:
     return subject_of(setup.dataset, setup.plan, recipe, setup.architecture, setup.batch_size)
 
 
-def test_every_check_has_a_name_of_its_own_and_leaves_something_to_look_at() -> None:
+def test_every_check_has_a_name_of_its_own_and_is_recorded() -> None:
     setup, record = base(), Record()
     checks = list(every_check(setup.dataset, subject_in(setup), setup.budget, record))
-    assert len({check.name for check in checks}) == len(checks) == len(record.checks) >= 27
+    assert len({check.name for check in checks}) == len(checks) == len(record.checks) == 32
     assert all(check.passed and check.why and check.bound for check in checks)
-    rows = followed(record, ("a", "b"))
-    assert {row[1] for row in rows} == {"a", "b"}
-    assert rows[0][0] == 1
-    assert all(0 <= row[2] <= 1 for row in rows)
-    assert np.mean([row[2] for row in rows[-2:]]) > np.mean([row[2] for row in rows[:2]])
 
 
 def test_the_first_fault_can_be_had_without_paying_for_the_rest() -> None:
@@ -35,11 +29,13 @@ def test_the_first_fault_can_be_had_without_paying_for_the_rest() -> None:
 
 
 def test_a_leaked_label_is_found_where_there_is_nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = subject_in(base())
-    assert all(check.passed for check in blind_group(subject, 80))
+    setup, record = base(), Record()
+    subject = subject_in(setup)
+    assert all(check.passed for check in every_check(setup.dataset, subject, setup.budget, record))
     (leak,) = [bug for bug in BUGS if bug.name == "label leaked into the picture"]
     leak.code(monkeypatch)
-    assert not any(check.passed for check in blind_group(subject, 80))
+    found = {check.name: check.passed for check in blind_group(subject, record, 80)}
+    assert not any(passed for name, passed in found.items() if name.startswith("learns_nothing"))
 
 
 def test_what_needs_more_steps_goes_on_and_what_never_passes_stops_at_the_last_doubling() -> None:

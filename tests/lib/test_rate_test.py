@@ -14,10 +14,11 @@ from tests.prepared_data import bars
 RECIPE = Recipe((Phase("unused", 1, 1.0),), 16, 0.5, 0.0, 0.2, 0.0, None, seed=0)
 
 
-def test_the_suggestion_is_a_tenth_of_the_best_rate_and_nothing_where_no_rate_helps() -> None:
-    rates = np.array([1e-4, 1e-3, 1e-2, 1e-1])
-    assert suggest(rates, np.array([1.0, 0.9, 0.5, 2.0])) == pytest.approx(1e-3)
-    assert suggest(rates, np.array([1.0, 1.1, 1.2, 2.0])) == 0
+def test_the_suggestion_is_in_the_middle_of_the_longest_fall_and_nothing_where_no_rate_helps() -> None:
+    rates = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1])
+    assert suggest(rates, np.array([1.0, 0.9, 0.5, 2.0, 1.9])) == pytest.approx(1e-3)
+    assert suggest(rates, np.array([1.0, 1.1, 0.9, 0.8, 0.7])) == pytest.approx(1e-2)
+    assert suggest(rates, np.array([1.0, 1.1, 1.2, 2.0, 1.9])) == 0
     assert suggest(rates[:0], np.array([])) == 0
 
 

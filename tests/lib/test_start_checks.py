@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from stages.lib import start_checks
+from stages.lib import loop, start_checks
 from stages.lib.checks import Check
 from stages.lib.counters import generator
+from stages.lib.fine_tuning import Tuning
 from stages.lib.loop import TrainingSet
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation, normalise
@@ -103,7 +104,29 @@ def test_a_leak_across_the_batch_is_caught(mix: Callable[[torch.Tensor], torch.T
 
 def test_batch_norm_is_judged_as_it_predicts() -> None:
     with_norm = nn.Sequential(nn.BatchNorm2d(1), classifier())
+    before = {name: value.clone() for name, value in with_norm.state_dict().items()}
     assert start_checks.batch_independence(with_norm.train(), batch()[0]).passed
+    assert all(torch.equal(value, before[name]) for name, value in with_norm.state_dict().items())
+
+
+def test_a_leak_across_the_batch_in_training_alone_is_caught() -> None:
+    class InTraining(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images - images.mean(0) if self.training else images
+
+    leaking = nn.Sequential(InTraining(), classifier())
+    assert not start_checks.batch_independence(leaking, batch()[0]).passed
+
+
+def test_batch_norms_know_the_images_before_they_are_judged_and_the_network_is_left_as_it_is() -> None:
+    images = 100 + 50 * batch()[0]
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())
+    ready = start_checks.settled(network, images)(images).detach()
+    assert float(ready.mean()) == pytest.approx(0, abs=1e-3)
+    assert float(ready.std()) == pytest.approx(1, abs=1e-2)
+    assert float(network[0].running_mean) == 0
+    plain = classifier()
+    assert start_checks.settled(plain, images) is plain
 
 
 def test_dropout_left_on_is_caught() -> None:
@@ -113,44 +136,26 @@ def test_dropout_left_on_is_caught() -> None:
     assert not start_checks.repeatable_inference(always_on, images).passed
 
 
-def test_a_frozen_head_and_a_part_cut_off_are_caught() -> None:
+def test_a_frozen_head_and_a_part_cut_off_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = batch()
     index = torch.arange(12)
-    assert start_checks.dead_parameters(classifier(), task_for(labels), images, index).passed
-    frozen = classifier()
-    frozen.head.requires_grad_(False)
-    found = start_checks.dead_parameters(frozen, task_for(labels), images, index)
-    assert (found.passed, found.value) == (False, 2)
+
+    def dead(*probes: nn.Module, frozen: int = 0) -> Check:
+        tuning = Tuning(frozen_layers=frozen)
+        return start_checks.dead_parameters(probes, task_for(labels), images, index, tuning)
+
+    assert dead(classifier()).passed
+    assert dead(classifier(), frozen=2).passed
     zeroed = classifier()
     with torch.no_grad():
         zeroed.body.blocks[1].get_parameter("norm2.weight").zero_()
-    assert not start_checks.dead_parameters(zeroed, task_for(labels), images, index).passed
-
-
-def test_a_healthy_network_is_alive_and_of_the_size_of_one() -> None:
-    found = start_checks.activations(classifier(), batch()[0])
-    assert "body.blocks.1.norm2" in found.names
-    assert len(found.names) == len(found.size) == len(found.dead)
-    assert all(check.passed for check in start_checks.activation_checks("", found))
-
-
-def test_dead_exploding_vanishing_and_broken_activations_are_named() -> None:
-    def judged(change: Callable[[Classifier], object]) -> dict[str, tuple[bool, str]]:
-        network = classifier()
-        with torch.no_grad():
-            change(network)
-        checks = start_checks.activation_checks("x_", start_checks.activations(network, batch()[0]))
-        return {check.name: (check.passed, check.why) for check in checks}
-
-    norm = "body.blocks.0.norm2"
-    dead = judged(lambda net: net.get_parameter(f"{norm}.weight").zero_())
-    assert (dead["x_dead_channels"][0], norm in dead["x_dead_channels"][1]) == (False, True)
-    large = judged(lambda net: net.get_parameter(f"{norm}.weight").mul_(1e5))
-    assert (large["x_activation_size"][0], norm in large["x_activation_size"][1]) == (False, True)
-    small = judged(lambda net: net.get_parameter("body.blocks.1.conv1.weight").mul_(1e-6))
-    assert not small["x_activation_size"][0]
-    broken = judged(lambda net: net.get_parameter("body.stem.weight").fill_(math.nan))
-    assert not broken["x_activation_size"][0]
+    assert not dead(zeroed).passed
+    assert dead(zeroed, classifier()).passed
+    monkeypatch.setattr(
+        start_checks, "set_trainable", lambda network, *_, **__: network.head.requires_grad_(False)
+    )
+    found = dead(classifier())
+    assert (found.passed, found.value) == (False, 2)
 
 
 RECIPE = Recipe((Phase("unused", 1, 1.0),), 12, 0.01, 0.0, 0.2, 0.0, None, seed=0)
@@ -160,8 +165,8 @@ def first_step(network: nn.Module, recipe: Recipe = RECIPE) -> dict[str, Check]:
     pixels, labels = bars(12)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     data = TrainingSet(images, tuple("abcdefghijkl"), fit_normalisation(pixels))
-    checks = start_checks.first_step(network, task_for(torch.from_numpy(labels)), data, recipe)
-    return {check.name: check for check in checks}
+    steps = start_checks.FirstSteps(network, task_for(torch.from_numpy(labels)), data, recipe).go_on(1)
+    return {check.name: check for check in [*steps.sizes(), steps.unmoved()]}
 
 
 def test_the_first_step_moves_everything_a_little_and_leaves_the_network_as_it_is() -> None:
@@ -172,10 +177,11 @@ def test_the_first_step_moves_everything_a_little_and_leaves_the_network_as_it_i
     assert all(torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
 
 
-def test_steps_too_large_too_small_and_beside_the_network_are_caught() -> None:
+def test_steps_too_large_too_small_and_beside_the_network_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not first_step(classifier(), replace(RECIPE, learning_rate=10.0))["update_ratio"].passed
     assert not first_step(classifier(), replace(RECIPE, learning_rate=1e-9))["update_ratio_least"].passed
-    frozen = classifier()
-    frozen.head.requires_grad_(False)
-    found = first_step(frozen)["unmoved_parameters"]
+    frozen = replace(RECIPE, tuning=Tuning(frozen_layers=1))
+    assert all(check.passed for check in first_step(classifier(), frozen).values())
+    monkeypatch.setattr(loop, "set_trainable", lambda network, *_, **__: network.head.requires_grad_(False))
+    found = first_step(classifier())["unmoved_parameters"]
     assert (found.passed, found.value) == (False, 2)
