@@ -6,7 +6,7 @@ the stage does and says which one stops the chain. `python -m bench.mutations` p
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from stages.lib.dataset import Dataset
 from stages.lib.digits import read_digits, to_8_bit
 from stages.lib.loop import DivergedError
 from stages.lib.nets import Architecture, Body
-from stages.lib.normalise import Normalisation, normalise
+from stages.lib.normalise import Normalisation, fit_normalisation, normalise
 from stages.lib.preflight_checks import Budget, Record, every_check
 from stages.lib.preflight_subject import Subject, subject_of
 from stages.lib.recipe import Recipe
@@ -59,7 +59,9 @@ class Bug:
     dataset: Callable[[Dataset], Dataset] = lambda dataset: dataset
     recipe: Callable[[Recipe], Recipe] = lambda recipe: recipe
     subject: Callable[[Subject], Subject] = lambda subject: subject
-    imbalanced: bool = field(default=False)
+    imbalanced: bool = False
+    trains: bool = False
+    """Whether it takes training to find it, a second or two."""
 
 
 def caught_by(setup: Setup, bug: Bug) -> str | None:
@@ -332,6 +334,132 @@ BUGS = (
     Bug("augmentation turns pictures upside down", _mirrored_twice),
     Bug("published average never updated", lambda patch: patch.setattr(loop, "_average", lambda *_: None)),
 )
+
+
+def _of_batches(change: Callable[[Any], Any]) -> Callable[[Patch], None]:
+    right = loop.batches_of
+
+    def plant(patch: Patch) -> None:
+        for place in (loop, input_checks):
+            patch.setattr(place, "batches_of", lambda *given: change(right(*given)))
+
+    return plant
+
+
+def _first_step_only(patch: Patch) -> None:
+    right = torch.optim.AdamW.step
+    done: set[int] = set()
+
+    def step(self: Any, *given: Any, **named: Any) -> None:
+        if id(self) not in done:
+            done.add(id(self))
+            right(self, *given, **named)
+
+    patch.setattr(torch.optim.AdamW, "step", step)
+
+
+def _blackening(patch: Patch) -> None:
+    patch.setattr(loop, "augment", lambda images, *_: torch.zeros_like(images))
+
+
+def _squared_error(right: Any, task: Classification, network: Any, images: Any, index: Any, *_: Any) -> Any:
+    wanted = functional.one_hot(task.labels[index], len(task.loss_weights)).float()
+    return functional.mse_loss(network(images), wanted)
+
+
+def _all_alike(subject: Subject) -> Subject:
+    with torch.no_grad():
+        for module in subject.network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.fill_(0.05)
+    return subject
+
+
+def _statistics_of_val(subject: Subject) -> Subject:
+    pixels = subject.held.images.permute(0, 2, 3, 1).numpy()
+    other = fit_normalisation(pixels)
+    data = replace(subject.data, normalisation=other)
+    return replace(subject, data=data, held=replace(subject.held, normalisation=other))
+
+
+def _val_from_train(subject: Subject) -> Subject:
+    some = subject.learned[: len(subject.held.images)]
+    held = replace(subject.held, images=subject.data.images[some], labels=subject.task.labels[some])
+    rows = subject.train_rows[some.numpy()]
+    return replace(subject, held=held, held_rows=rows)
+
+
+def _dropped_out(subject: Subject) -> Subject:
+    subject.network.dropout.p = 0.99
+    return subject
+
+
+def _forgetful(patch: Patch) -> None:
+    right = torch.optim.AdamW.step
+
+    def step(self: Any, *given: Any, **named: Any) -> None:
+        self.state.clear()
+        right(self, *given, **named)
+
+    patch.setattr(torch.optim.AdamW, "step", step)
+
+
+def _one_feature(features: torch.Tensor) -> torch.Tensor:
+    kept = torch.zeros_like(features)
+    kept[:, :1] = features[:, :1]
+    return kept
+
+
+LATER = (
+    Bug("softmax over the batch", _of_logits(lambda logits: logits.log_softmax(0))),
+    Bug(
+        "labels by place in the batch",
+        _loss(
+            lambda right, task, network, images, index, *rest: right(
+                task, network, images, torch.arange(len(index)), *rest
+            )
+        ),
+    ),
+    Bug(
+        "loss of the batch's first sample alone",
+        _loss(
+            lambda right, task, network, images, index, *rest: right(
+                task, network, images[:1], index[:1], *rest
+            )
+        ),
+    ),
+    Bug("squared error in place of cross-entropy", _loss(_squared_error)),
+    Bug(
+        "targets smoothed to nothing",
+        subject=lambda s: replace(s, task=replace(s.task, label_smoothing=1.0)),
+    ),
+    Bug("a ReLU on the logits", _of_logits(torch.relu)),
+    Bug("a tanh on the logits", _of_logits(torch.tanh)),
+    Bug("one feature reaches the head", _features(_one_feature)),
+    Bug("the same batch over and over", _of_batches(lambda batches: batches[:1] * len(batches))),
+    Bug("the last batch dropped", _of_batches(lambda batches: batches[:-1])),
+    Bug("only the first step taken", _first_step_only),
+    Bug("warm-up that never begins", lambda patch: patch.setattr(loop, "factor", lambda *_: 0.0)),
+    Bug("weight decay of 1,000", recipe=lambda r: replace(r, weight_decay=1000.0)),
+    Bug("gradients clipped to nothing", recipe=lambda r: replace(r, clip_norm=1e-12)),
+    Bug("dropout of 99 %", subject=_dropped_out),
+    Bug("weights all alike at the start", subject=_all_alike),
+    Bug("images mirrored at inference", _normalise(lambda x, n: normalise(x.flip(3), n), tasks)),
+    Bug("colour lost", _normalise(lambda x, n: normalise(x.mean(1, keepdim=True).expand_as(x), n), loop)),
+    Bug(
+        "bright half of the scale clipped",
+        _normalise(lambda x, n: normalise(x.clamp(max=0.5), n), loop, tasks),
+    ),
+    Bug(
+        "divided by the variance",
+        _normalise(lambda x, n: normalise(x, replace(n, std=tuple(s**2 for s in n.std))), loop, tasks),
+    ),
+    Bug("statistics of val", subject=_statistics_of_val),
+    Bug("augmentation that blackens every picture", _blackening),
+    Bug("val made of training images", subject=_val_from_train),
+    Bug("optimiser forgets its moments at each step", _forgetful),
+)
+"""Written when the checks were done, to see what they catch that nobody had in mind."""
 
 
 # Nothing wrong

@@ -42,7 +42,7 @@ def test_healthy_data_pass_every_check_and_leave_a_picture(tmp_path: Path) -> No
     written = read_json(tmp_path / "out/checks.json")
     assert written["passed"]
     assert all(check["passed"] and check["why"] for check in written["checks"])
-    assert metrics["n_checks"] == metrics["n_passed"] == len(written["checks"]) == 32
+    assert metrics["n_checks"] == metrics["n_passed"] == len(written["checks"]) == 34
     for name in ("batch.png", "augmented.png"):
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.size[0] == COLUMNS * TILE

@@ -75,6 +75,21 @@ MOST_SHIFTED = 0.5
 """Half a deviation of train's pixels: a channel order or a scale gone wrong shifts by one and more."""
 
 
+def held_apart(learned: torch.Tensor, held: torch.Tensor) -> Check:
+    """Measure the share of held-out images (M, C, H, W) uint8 that are byte for byte among those learned from.
+
+    A few copies are `duplicates`' business; many mean that val is part of train.
+    """
+    known = {image.cpu().numpy().tobytes() for image in learned.contiguous()}
+    shared = sum(image.cpu().numpy().tobytes() in known for image in held.contiguous())
+    why = "held-out images must not be learned from: the split is broken, or copies lie on both sides of it"
+    return at_most("held_apart", shared / len(held), MOST_SHARED, why)
+
+
+MOST_SHARED = 0.1
+"""A tenth: CIFAR-100's test set shares that much with its train set (Barz and Denzler, arXiv:1902.00423)."""
+
+
 def identity_augmentation(images: torch.Tensor, how: Augmentation) -> Check:
     """Measure what an augmentation of no strength does to images (N, C, H, W) in 0 … 1: nothing."""
     none = images.new_zeros(len(images))

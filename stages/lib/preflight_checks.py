@@ -49,7 +49,7 @@ def every_check(dataset: Dataset, subject: Subject, budget: Budget, record: Reco
         lambda: patiently(_by_heart(subject), budget.overfit_steps, budget.doublings),
         lambda: patiently(_in_a_short_run(subject, record), budget.short_run_steps, budget.doublings),
         lambda: trained_group(subject, record, budget.doublings),
-        lambda: blind_group(subject, record, budget.short_run_steps),
+        lambda: blind_group(subject, record, budget.short_run_steps, budget.doublings),
     ):
         for check in group():
             record.checks.append(check)
@@ -79,6 +79,7 @@ def input_group(dataset: Dataset, subject: Subject) -> Iterator[Check]:
     pixels = dataset.pixels[subject.held_rows[:LOOKED_AT]]
     yield input_checks.as_decoded("held_as_decoded", torch.cat(seen.inputs), pixels, train)
     yield input_checks.normalised_val(dataset.pixels[dataset.part("val")], train)
+    yield input_checks.held_apart(subject.data.images[subject.learned], subject.held.images)
     if subject.recipe.augmentation is not None:
         images = subject.data.images[some].float() / 255
         yield input_checks.identity_augmentation(images, subject.recipe.augmentation)
@@ -95,6 +96,7 @@ def start_group(subject: Subject) -> Iterator[Check]:
     yield start_checks.output_bias(network.head.bias, subject.log_prior)
     yield start_checks.initial_loss(first, subject.true_labels[index], subject.log_prior, task.loss_weights)
     yield start_checks.batch_independence(network, some)
+    yield start_checks.loss_of_each(network, task, some, subject.batch)
     yield start_checks.repeatable_inference(network, some)
     first_steps = start_checks.FirstSteps(network, *part_of(subject, subject.batch), subject.recipe).go_on(1)
     sizes = first_steps.sizes()
@@ -153,7 +155,7 @@ def _worth_its_size(subject: Subject, run: ShortRun) -> Callable[[int], list[Che
     return attempt
 
 
-def blind_group(subject: Subject, record: Record, steps: int) -> Iterator[Check]:
+def blind_group(subject: Subject, record: Record, steps: int, doublings: int) -> Iterator[Check]:
     """Train where there is nothing to learn: black pictures, noise, labels dealt at random."""
     task, data = part_of(subject, subject.learned[:MOST_BLIND])
     held, seed, random = subject.held, subject.recipe.seed, subject.randomness("blind")
@@ -162,13 +164,25 @@ def blind_group(subject: Subject, record: Record, steps: int) -> Iterator[Check]
     for name, fault, fill in (("zeros", "fed black pictures", _black), ("noise", "fed noise", _noise)):
         shown = replace(data, images=fill(data.images, random))
         judged = replace(held, images=fill(held.images, random))
-        run = ShortRun(subject.network, task, shown, subject.recipe, judged).go_on(steps, name)
+        run = ShortRun(subject.network, task, shown, subject.recipe, judged)
+        yield from patiently(
+            _beats(f"beats_{name}", real, run), steps, max(0, doublings - len(real.taken) + 1)
+        )
         yield short_run.knows_nothing(f"learns_nothing_from_{name}", run, seed, fault)
-        yield learning_checks.input_pays(f"beats_{name}", real.train_losses[-1], run.train_losses[-1])
     dealt = replace(task, labels=_dealt(task.labels, random))
     judged = replace(held, labels=_dealt(held.labels, random))
     run = ShortRun(subject.network, dealt, data, subject.recipe, judged).go_on(max(1, steps // 2), "shuffled")
     yield short_run.knows_nothing("learns_nothing_from_shuffled", run, seed, SHUFFLED)
+
+
+def _beats(name: str, real: ShortRun, blind: ShortRun) -> Callable[[int], list[Check]]:
+    def attempt(steps: int) -> list[Check]:
+        if blind.taken:
+            real.go_on(steps, "short run")
+        blind.go_on(steps, name)
+        return [learning_checks.input_pays(name, real.train_losses[-1], blind.train_losses[-1])]
+
+    return attempt
 
 
 SHUFFLED = "its labels dealt at random"

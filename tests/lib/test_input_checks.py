@@ -121,3 +121,10 @@ def test_val_that_looks_like_train_passes_and_val_prepared_otherwise_is_caught()
     assert input_checks.normalised_val(val[:1] // 2, train).passed
     assert not input_checks.normalised_val(val[..., ::-1], train).passed
     assert not input_checks.normalised_val(val // 4, train).passed
+
+
+def test_a_val_split_made_of_training_images_is_caught_and_a_copy_or_two_are_not() -> None:
+    images = torch.from_numpy(bars(60)[0]).permute(0, 3, 1, 2)
+    assert input_checks.held_apart(images[:40], images[40:]).passed
+    assert input_checks.held_apart(images[:41], images[40:]).value == 0.05
+    assert not input_checks.held_apart(images, images[40:]).passed

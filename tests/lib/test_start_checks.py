@@ -185,3 +185,14 @@ def test_steps_too_large_too_small_and_beside_the_network_are_caught(monkeypatch
     monkeypatch.setattr(loop, "set_trainable", lambda network, *_, **__: network.head.requires_grad_(False))
     found = first_step(classifier())["unmoved_parameters"]
     assert (found.passed, found.value) == (False, 2)
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_its_samples_with_and_without_weights() -> None:
+    images, labels = batch()
+    index = torch.arange(12)
+    uneven = replace(task_for(labels), loss_weights=torch.tensor([1.0, 5.0, 20.0]))
+    for task in (task_for(labels), uneven):
+        assert start_checks.loss_of_each(classifier(UNEVEN), task, images, index).passed
+
+    over_the_batch = Changed(classifier(UNEVEN), after=lambda logits: logits.log_softmax(0))
+    assert not start_checks.loss_of_each(over_the_batch, uneven, images, index).passed
