@@ -293,11 +293,16 @@ BUGS = (
     Bug(
         "labels shifted by one in the loss",
         _loss(lambda right, task, *rest: right(replace(task, labels=task.labels.roll(1)), *rest)),
+        trains=True,
     ),
-    Bug("labels shifted by one in the table", dataset=lambda d: replace(d, labels=np.roll(d.labels, 1))),
+    Bug(
+        "labels shifted by one in the table",
+        dataset=lambda d: replace(d, labels=np.roll(d.labels, 1)),
+        trains=True,
+    ),
     Bug("normalised twice", _normalise(lambda x, n: normalise(normalise(x, n), n), loop, tasks)),
     Bug("not divided by 255", _normalise(lambda x, n: normalise(x * 255, n), loop, tasks)),
-    Bug("softmax before cross-entropy", _of_logits(lambda logits: torch.softmax(logits, 1))),
+    Bug("softmax before cross-entropy", _of_logits(lambda logits: torch.softmax(logits, 1)), trains=True),
     Bug("view where permute was meant, in the data", _viewed),
     Bug("view where permute was meant, in the network", _images(_rows_in_place_of_axes)),
     Bug("dropout left on", _features(lambda x: functional.dropout(x, 0.5, training=True))),
@@ -311,8 +316,9 @@ BUGS = (
     Bug(
         "gradients never cleared",
         lambda patch: patch.setattr(torch.optim.Optimizer, "zero_grad", lambda *_, **__: None),
+        trains=True,
     ),
-    Bug("sign of the gradient flipped", _gradient(-1.0)),
+    Bug("sign of the gradient flipped", _gradient(-1.0), trains=True),
     Bug(
         "bias left at 0 under an uneven prior",
         lambda patch: patch.setattr(nets, "set_output_bias", lambda *_: None),
@@ -322,17 +328,21 @@ BUGS = (
     Bug("label leaked into the picture in training alone", _train_leak),
     Bug("norm over the batch at inference", _images(lambda x: (x - x.mean(0)) / (x.std(0) + 0.1))),
     Bug("input ignored", _images(torch.zeros_like)),
-    Bug("images and labels shuffled apart", dataset=_apart),
+    Bug("images and labels shuffled apart", dataset=_apart, trains=True),
     Bug("learning rate 1,000 times too high", recipe=lambda r: replace(r, learning_rate=10.0)),
     Bug("learning rate a million times too low", recipe=lambda r: replace(r, learning_rate=1e-8)),
     Bug("units dead", subject=_dead),
     Bug("head drawn too large", subject=_large_head),
     Bug("val normalised by other statistics", subject=_other_statistics),
-    Bug("val labels in another class order", subject=_other_class_order),
+    Bug("val labels in another class order", subject=_other_class_order, trains=True),
     Bug("every second sample of an epoch repeated", _repeated),
     Bug("augmentation hands over the neighbour's picture", _neighbours),
     Bug("augmentation turns pictures upside down", _mirrored_twice),
-    Bug("published average never updated", lambda patch: patch.setattr(loop, "_average", lambda *_: None)),
+    Bug(
+        "published average never updated",
+        lambda patch: patch.setattr(loop, "_average", lambda *_: None),
+        trains=True,
+    ),
 )
 
 
@@ -419,6 +429,7 @@ LATER = (
                 task, network, images, torch.arange(len(index)), *rest
             )
         ),
+        trains=True,
     ),
     Bug(
         "loss of the batch's first sample alone",
@@ -432,18 +443,19 @@ LATER = (
     Bug(
         "targets smoothed to nothing",
         subject=lambda s: replace(s, task=replace(s.task, label_smoothing=1.0)),
+        trains=True,
     ),
     Bug("a ReLU on the logits", _of_logits(torch.relu)),
-    Bug("a tanh on the logits", _of_logits(torch.tanh)),
+    Bug("a tanh on the logits", _of_logits(torch.tanh), trains=True),
     Bug("one feature reaches the head", _features(_one_feature)),
     Bug("the same batch over and over", _of_batches(lambda batches: batches[:1] * len(batches))),
     Bug("the last batch dropped", _of_batches(lambda batches: batches[:-1])),
-    Bug("only the first step taken", _first_step_only),
+    Bug("only the first step taken", _first_step_only, trains=True),
     Bug("warm-up that never begins", lambda patch: patch.setattr(loop, "factor", lambda *_: 0.0)),
     Bug("weight decay of 1,000", recipe=lambda r: replace(r, weight_decay=1000.0)),
     Bug("gradients clipped to nothing", recipe=lambda r: replace(r, clip_norm=1e-12)),
     Bug("dropout of 99 %", subject=_dropped_out),
-    Bug("weights all alike at the start", subject=_all_alike),
+    Bug("weights all alike at the start", subject=_all_alike, trains=True),
     Bug("images mirrored at inference", _normalise(lambda x, n: normalise(x.flip(3), n), tasks)),
     Bug("colour lost", _normalise(lambda x, n: normalise(x.mean(1, keepdim=True).expand_as(x), n), loop)),
     Bug(
@@ -455,9 +467,9 @@ LATER = (
         _normalise(lambda x, n: normalise(x, replace(n, std=tuple(s**2 for s in n.std))), loop, tasks),
     ),
     Bug("statistics of val", subject=_statistics_of_val),
-    Bug("augmentation that blackens every picture", _blackening),
+    Bug("augmentation that blackens every picture", _blackening, trains=True),
     Bug("val made of training images", subject=_val_from_train),
-    Bug("optimiser forgets its moments at each step", _forgetful),
+    Bug("optimiser forgets its moments at each step", _forgetful, trains=True),
 )
 """Written when the checks were done, to see what they catch that nobody had in mind."""
 

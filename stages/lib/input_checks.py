@@ -76,7 +76,7 @@ MOST_SHIFTED = 0.5
 
 
 def held_apart(learned: torch.Tensor, held: torch.Tensor) -> Check:
-    """Measure the share of held-out images (M, C, H, W) uint8 that are byte for byte among those learned from.
+    """Measure the share of held-out images (M, C, H, W) uint8 that are byte for byte among those learned.
 
     A few copies are `duplicates`' business; many mean that val is part of train.
     """

@@ -1,8 +1,8 @@
 """Learning-rate range test: raise the rate step by step from far too small to far too large, watch the loss.
 
 Source: Smith, Cyclical Learning Rates for Training Neural Networks (arXiv:1506.01186); the middle of the
-longest fall after fast.ai's `valley`, the default of its `lr_find`. A tenth of the rate at the least loss, the
-older habit, hangs on the last steps: with norms in the network the loss may fall up to a rate of 1.
+longest fall after fast.ai's `valley`, the default of its `lr_find`. A tenth of the rate at the least loss,
+the older habit, hangs on the last steps: with norms in the network the loss may fall up to a rate of 1.
 """
 
 import copy

@@ -86,10 +86,10 @@ def _mixed(network: nn.Module, images: torch.Tensor) -> float:
 
 
 def loss_of_each(network: nn.Module, task: Task, images: torch.Tensor, index: torch.Tensor) -> Check:
-    """Compare a batch's loss with the mean of its samples' losses, each taken alone: no sample may enter another's.
+    """Compare a batch's loss with the mean of its samples' losses, each taken alone.
 
-    images (B, C, H, W) are those at `index` (B,); the value is relative to the loss. What `batch_independence`
-    is for the network this is for the loss: a softmax over the wrong axis, a sum in place of a mean.
+    images (B, C, H, W) are those at `index` (B,); the value is relative to the loss. It is for the loss what
+    `batch_independence` is for the network: a softmax over the wrong axis, or a sum in place of a mean.
     """
     ready = settled(network, images)
 
@@ -97,8 +97,9 @@ def loss_of_each(network: nn.Module, task: Task, images: torch.Tensor, index: to
         with torch.no_grad():
             return float(task.loss(ready, some, at, generator(images.device, "each")))
 
-    mass = [float(task.mass(at)) for at in index.split(1)]
-    alone = [loss(*one) for one in zip(images.split(1), index.split(1), strict=True)]
+    pieces = torch.split(index, 1)
+    mass = [float(task.mass(at)) for at in pieces]
+    alone = [loss(*one) for one in zip(torch.split(images, 1), pieces, strict=True)]
     mean = sum(share * value for share, value in zip(mass, alone, strict=True)) / sum(mass)
     off = abs(loss(images, index) - mean) / max(abs(mean), 1e-6)
     why = "a batch's loss must be the mean of its samples': the reduction, or an axis, is wrong"
