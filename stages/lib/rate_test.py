@@ -83,17 +83,19 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
     """
     if not len(losses) or losses.min() >= losses[0]:
         return 0.0
-    first, last = longest_fall(losses)
-    return float(rates[(first + last) // 2])
+    last, length = longest_fall(losses)
+    return float(rates[last - length // 2])
 
 
 def longest_fall(losses: np.ndarray) -> tuple[int, int]:
-    """Return where the longest falling subsequence of losses (S,) begins and ends, the earliest of equals."""
-    length, begins = np.ones(len(losses), np.int64), np.arange(len(losses))
+    """Return where the longest falling subsequence of losses (S,) ends, the earliest of equals, and its length.
+
+    Counted back from its end, it lies where the loss falls step by step: before, where it only wavers, the
+    subsequence has few members.
+    """
+    length = np.ones(len(losses), np.int64)
     for at in range(1, len(losses)):
-        above = np.flatnonzero(losses[:at] > losses[at])
-        if len(above):
-            best = above[length[above].argmax()]
-            length[at], begins[at] = length[best] + 1, begins[best]
+        above = length[:at][losses[:at] > losses[at]]
+        length[at] = 1 + above.max(initial=0)
     last = int(length.argmax())
-    return int(begins[last]), last
+    return last, int(length[last])
