@@ -88,7 +88,7 @@ def suggest(rates: np.ndarray, losses: np.ndarray) -> float:
 
 
 def longest_fall(losses: np.ndarray) -> tuple[int, int]:
-    """Return where the longest falling subsequence of losses (S,) ends, the earliest of equals, and its length.
+    """Return where the longest falling subsequence of losses (S,) ends, the first of equals, and its length.
 
     Counted back from its end, it lies where the loss falls step by step: before, where it only wavers, the
     subsequence has few members.

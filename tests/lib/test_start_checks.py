@@ -194,5 +194,14 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_samples_with_and_without_weights
     for task in (task_for(labels), uneven):
         assert start_checks.loss_of_each(classifier(UNEVEN), task, images, index).passed
 
-    over_the_batch = Changed(classifier(UNEVEN), after=lambda logits: logits.log_softmax(0))
-    assert not start_checks.loss_of_each(over_the_batch, uneven, images, index).passed
+    class OverTheBatch(Classification):
+        def _loss_of(self, logits: torch.Tensor, targets: torch.Tensor, reduction: str) -> torch.Tensor:
+            return super()._loss_of(logits.log_softmax(0), targets, reduction)
+
+    class Summed(Classification):
+        def _loss_of(self, logits: torch.Tensor, targets: torch.Tensor, reduction: str) -> torch.Tensor:
+            return super()._loss_of(logits, targets, "sum")
+
+    for wrong in (OverTheBatch, Summed):
+        task = wrong(labels, torch.ones(3), 0.0, None)
+        assert not start_checks.loss_of_each(classifier(), task, images, index).passed
