@@ -234,6 +234,16 @@ def _training(run: MadeRun, word: str) -> None:
         loss = 2.2 * np.exp(-epochs / 6) + 0.05
         columns = (epochs, ["fine_tune"] * 30, 1e-3 * np.ones(30), loss, 1.1 * loss, 1 - loss / 3)
         write_csv(run.root / place / "history.csv", header, zip(*columns, strict=True))
+    for seed in ("seed0", "seed1"):
+        folder = run.root / "train" / seed
+        (folder / "filters.png").write_bytes(encode_png(np.full((8, 8), 128, np.uint8)))
+        layers = [("body.stem", 1.5, 0.0), ("body.blocks.0", 0.8, 0.125)]
+        write_csv(folder / "activations.csv", ("module", "size", "dead"), layers)
+        followed = [(epoch + 1, word, 0.1 + epoch / 40) for epoch in epochs.tolist()]
+        write_csv(folder / "followed.csv", ("epoch", "sample_id", "prob_of_label"), followed)
+    rates = [(10.0**power, 2.3 - 0.2 * power) for power in (-5, -4, -3)]
+    write_csv(run.root / "preflight" / "rates.csv", ("learning_rate", "loss"), rates)
+    write_json(run.root / "preflight" / "metrics.json", {"suggested_learning_rate": 1e-4})
     checks = [
         {"name": "loss_at_initialisation", "value": 2.31, "bound": 2.35, "passed": True, "why": word},
         {"name": "overfit_one_batch", "value": 0.002, "bound": 0.01, "passed": True, "why": "It can learn."},

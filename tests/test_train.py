@@ -13,6 +13,7 @@ from stages.lib.artifacts import read_csv
 from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
+from stages.lib.followed import MOST
 from stages.lib.starting_weights import start_body
 from stages.lib.weights import load_classifier
 from tests.prepared_data import CLASSES, bars_dataset, write_prepared
@@ -48,13 +49,21 @@ def test_a_network_learns_bars_and_says_what_it_is(tmp_path: Path) -> None:
     history = read_csv(tmp_path / "out" / "history.csv")
     assert [row["phase"] for row in history] == ["head"] + ["all"] * 8
     assert not (tmp_path / "checkpoints" / "k").exists()
+    followed = read_csv(tmp_path / "out" / "followed.csv")
+    assert len(followed) == 9 * MOST
+    assert {row["sample_id"] for row in followed} <= {dataset.sample_ids[at] for at in dataset.part("val")}
+    believed = [float(row["prob_of_label"]) for row in followed]
+    assert np.mean(believed[-MOST:]) > np.mean(believed[:MOST])
+    maps = read_csv(tmp_path / "out" / "activations.csv")
+    assert metrics["activation_size"] == max(float(row["size"]) for row in maps)
+    assert metrics["dead_channels"] == max(float(row["dead"]) for row in maps)
 
 
 def test_two_runs_write_the_same_bytes_and_another_seed_other_ones(tmp_path: Path) -> None:
     dataset = bars_dataset(60)
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
         run(tmp_path / name, dataset, seed)
-    for file in ("model.safetensors", "history.csv"):
+    for file in ("model.safetensors", "history.csv", "followed.csv", "activations.csv", "filters.png"):
         one, two, three = ((tmp_path / name / "out" / file).read_bytes() for name in ("one", "two", "three"))
         assert one == two != three
 

@@ -38,6 +38,16 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class InsideFound:
+    """One trained network from inside: its first filters, its maps' sizes, the val images it was asked."""
+
+    run: str
+    filters_png: bytes
+    activations: list[Row]
+    followed: list[Row]
+
+
+@dataclass(frozen=True)
 class Findings:
     """All that the report shows besides the scores."""
 
@@ -65,6 +75,9 @@ class Findings:
     verdict: dict[str, Any]
     preflight: dict[str, Any]
     batch_png: bytes
+    rates: list[Row]
+    suggested_rate: float
+    inside: InsideFound
     human: dict[str, Any]
     curves: list[Curve]
 
@@ -122,6 +135,9 @@ def read_findings(folders: Folders) -> Findings:
         verdict=read_json(folders.validate / "verdict.json"),
         preflight=read_json(folders.preflight / "checks.json"),
         batch_png=(folders.preflight / "batch.png").read_bytes(),
+        rates=read_csv(folders.preflight / "rates.csv"),
+        suggested_rate=read_json(folders.preflight / "metrics.json")["suggested_learning_rate"],
+        inside=read_inside(seed_folders(folders.train)[0]),
         human=read_json(folders.baseline / "human.json"),
         curves=read_curves(folders.train, folders.distill),
     )
@@ -155,12 +171,26 @@ def count_classes(
     return {name: {split: counts[name, split] for split in ("train", "val", "test")} for name in classes}
 
 
+def seed_folders(train: Path) -> list[Path]:
+    """Return the folder of every seed, by number."""
+    found = (path.parent for path in train.glob("seed*/history.csv"))
+    return sorted(found, key=lambda path: int(path.name.removeprefix("seed")))
+
+
+def read_inside(seed: Path) -> InsideFound:
+    """Read what the training of one seed says of its network."""
+    return InsideFound(
+        f"seed {seed.name.removeprefix('seed')}",
+        (seed / "filters.png").read_bytes(),
+        read_csv(seed / "activations.csv"),
+        read_csv(seed / "followed.csv"),
+    )
+
+
 def read_curves(train: Path, distill: Path) -> list[Curve]:
     """Return the history of every seed, by number, then the student's."""
-    found = sorted(
-        train.glob("seed*/history.csv"), key=lambda path: int(path.parent.name.removeprefix("seed"))
-    )
-    runs = [(f"seed {path.parent.name.removeprefix('seed')}", path) for path in found]
+    found = seed_folders(train)
+    runs = [(f"seed {path.name.removeprefix('seed')}", path / "history.csv") for path in found]
     student = distill / "history.csv"
     if student.exists():
         runs.append(("student", student))

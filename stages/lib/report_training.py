@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.lib import charts
 from stages.lib.pictures import png_uri
-from stages.lib.prior_findings import Curve, Findings
+from stages.lib.prior_findings import Curve, Findings, InsideFound
 
 
 def training_part(findings: Findings) -> dict[str, Any]:
@@ -14,10 +14,47 @@ def training_part(findings: Findings) -> dict[str, Any]:
     return {
         "preflight": findings.preflight,
         "batch_uri": png_uri(findings.batch_png),
+        "rates_chart": rates_chart(findings),
+        "suggested_rate": findings.suggested_rate,
+        "inside_run": findings.inside.run,
+        "filters_uri": png_uri(findings.inside.filters_png),
+        "inside_charts": inside_charts(findings.inside),
         "curve_charts": [
             {"run": curve.run, "charts": drawn} for curve in findings.curves if (drawn := curve_charts(curve))
         ],
     }
+
+
+def rates_chart(findings: Findings) -> Any:
+    """Return the loss over the powers of ten of the learning rate, as far as the range test went."""
+    rates = np.log10([float(row["learning_rate"]) for row in findings.rates])
+    losses = np.array([float(row["loss"]) for row in findings.rates])
+    told = f"Learning-rate range test from 1e{rates[0]:.0f} on; it suggests {findings.suggested_rate:.2g}."
+    line = charts.Series("loss", rates, losses, "first")
+    return charts.line_chart([line], "learning rate, as a power of ten", "loss", told)
+
+
+def inside_charts(inside: InsideFound) -> list[Any]:
+    """Return the sizes of the maps from layer to layer, and the followed val images, where there are any."""
+    found = []
+    for column, style, label in (("size", "first", "size of maps"), ("dead", "second", "dead channels")):
+        values = np.array([float(row[column]) for row in inside.activations])
+        if len(values):
+            told = f"{inside.run}: {label} from the first layer to the last; at most {values.max():.3g}."
+            line = charts.Series(label, np.arange(1.0, len(values) + 1), values, style)
+            found.append(charts.line_chart([line], "layer", label, told))
+    lines = [_followed(inside, sample_id) for sample_id in {row["sample_id"]: 0 for row in inside.followed}]
+    if lines:
+        ends = float(np.mean([line.y[-1] for line in lines]))
+        told = f"{inside.run}: {len(lines)} val images; in the end their labels get {ends:.0%} on average."
+        found.append(charts.line_chart(lines, "epoch", "probability of the label", told))
+    return found
+
+
+def _followed(inside: InsideFound, sample_id: str) -> charts.Series:
+    rows = [row for row in inside.followed if row["sample_id"] == sample_id]
+    epochs = np.array([float(row["epoch"]) for row in rows])
+    return charts.Series(sample_id, epochs, np.array([float(row["prob_of_label"]) for row in rows]), "second")
 
 
 def curve_charts(curve: Curve) -> list[Any]:

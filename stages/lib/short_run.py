@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from stages.lib.augment_mix import Mix
-from stages.lib.checks import Check, at_least
+from stages.lib.checks import Check, at_least, at_most
 from stages.lib.label_signal import label_signal
 from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
@@ -66,9 +66,11 @@ class ShortRun:
         self._data = data
         self.state = LoopState.start(copy.deepcopy(network), recipe)
         self.watched = Watched(task, held)
+        self.taken: list[int] = []
 
     def go_on(self, steps: int, label: str) -> "ShortRun":
         """Train for about `steps` more, in whole epochs."""
+        self.taken.append(steps)
         steps_per_epoch = -(-len(self._data.images) // self._recipe.batch_size)
         epochs = max(LEAST_EPOCHS, -(-steps // steps_per_epoch))
         phases = (*self._recipe.phases, Phase("short", epochs, body_rate=1.0))
@@ -101,3 +103,15 @@ def sees_its_input(run: ShortRun, seed: int) -> Check:
         "belong together, the network does not look, or it needs more steps"
     )
     return at_least("sees_its_input", found.z, found.chance_bound, why)
+
+
+def knows_nothing(name: str, run: ShortRun, seed: int, fault: str) -> Check:
+    """Measure the same of a run that has nothing to learn from; above chance, labels leak to the network."""
+    labels = run.watched.held.labels.cpu().numpy()
+    found = label_signal(run.pred_probs, labels, CHANCE, seed)
+    why = f"{fault}: what it still knows of held-out labels reaches it by another way than the picture"
+    return at_most(name, found.z, max(found.chance_bound, MOST_BY_CHANCE), why)
+
+
+MOST_BY_CHANCE = 5.0
+"""Standard errors; chance passes them once in a million, a leak reaches ten and more."""

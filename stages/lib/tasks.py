@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from stages.lib.augment_mix import Mix
 from stages.lib.counters import generator
+from stages.lib.followed import probs_of_label
 from stages.lib.normalise import Normalisation, normalise
 
 CHUNK = 512
@@ -86,7 +87,8 @@ class Classification:
     """Labels as targets: labels (N,) int64 of the training set, loss_weights (K,) per class.
 
     label_smoothing spreads that share of the target evenly over all classes (Szegedy et al.,
-    arXiv:1512.00567). soft (N, K): distributions that stand in for the labels.
+    arXiv:1512.00567). soft (N, K): distributions that stand in for the labels. followed: positions in val of
+    images whose probability of their label is a figure of its own.
     """
 
     labels: torch.Tensor
@@ -94,6 +96,7 @@ class Classification:
     label_smoothing: float
     val: Held | None
     soft: torch.Tensor | None = None
+    followed: tuple[int, ...] = ()
 
     def loss(
         self,
@@ -128,8 +131,11 @@ class Classification:
         return weights.sum() if self.soft is None else float(len(weights))
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return the plain cross-entropy and accuracy, without weights or smoothing."""
-        return {} if self.val is None else _classification_figures(self.val.logits(network), self.val.labels)
+        """Return the plain cross-entropy and accuracy, without weights or smoothing, and what is followed."""
+        if self.val is None:
+            return {}
+        logits, labels = self.val.logits(network), self.val.labels
+        return _classification_figures(logits, labels) | probs_of_label(logits, labels, self.followed)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+import torch
+
+from stages.lib.counters import generator
+from stages.lib.loop import TrainingSet
+from stages.lib.nets import Architecture, new_classifier
+from stages.lib.normalise import fit_normalisation
+from stages.lib.rate_test import BLOWN_UP, HIGHEST, LOWEST, rate_test, suggest
+from stages.lib.recipe import Phase, Recipe
+from stages.lib.tasks import Classification
+from tests.prepared_data import bars
+
+RECIPE = Recipe((Phase("unused", 1, 1.0),), 16, 0.5, 0.0, 0.2, 0.0, None, seed=0)
+
+
+def test_the_suggestion_is_in_the_middle_of_the_longest_fall_and_nothing_where_no_rate_helps() -> None:
+    rates = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1])
+    assert suggest(rates, np.array([1.0, 0.9, 0.5, 2.0, 1.9])) == pytest.approx(1e-3)
+    assert suggest(rates, np.array([1.0, 1.1, 0.9, 0.8, 0.7])) == pytest.approx(1e-2)
+    assert suggest(rates, np.array([1.0, 1.1, 1.2, 2.0, 1.9])) == 0
+    assert suggest(rates[:0], np.array([])) == 0
+
+
+def test_rates_rise_evenly_the_loss_falls_on_the_way_and_the_network_is_left_untouched() -> None:
+    pixels, labels = bars(60)
+    data = TrainingSet(
+        torch.from_numpy(pixels).permute(0, 3, 1, 2), tuple(map(str, range(60))), fit_normalisation(pixels)
+    )
+    randomness = generator(torch.device("cpu"), "rates")
+    network = new_classifier(Architecture(1, 8, (8, 16), 3), torch.zeros(3), randomness)
+    before = [value.detach().clone() for value in network.parameters()]
+    task = Classification(torch.from_numpy(labels), torch.ones(3), 0.0, None)
+    found = rate_test(network, task, data, RECIPE, 80)
+    assert found.rates[0] == LOWEST
+    assert found.rates[-1] <= HIGHEST
+    np.testing.assert_allclose(np.diff(np.log(found.rates)), np.log(HIGHEST / LOWEST) / 79)
+    assert found.losses.min() < 0.7 * found.losses[0]
+    assert found.losses.max() <= BLOWN_UP * found.losses[0]
+    assert 1e-4 < found.suggested < 0.05
+    assert all(torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
+    again = rate_test(network, task, data, RECIPE, 80)
+    np.testing.assert_array_equal(again.losses, found.losses)
