@@ -16,6 +16,7 @@ from stages.lib.augment import augment
 from stages.lib.augment_mix import Mix, mixed
 from stages.lib.checkpoint import CheckpointStore
 from stages.lib.counters import epoch_order, generator, seed_layers
+from stages.lib.device import ready_to_learn
 from stages.lib.errors import AssayError, InputError
 from stages.lib.fine_tuning import set_trainable, train_mode
 from stages.lib.loop_state import LoopState, Row
@@ -75,8 +76,8 @@ def fit(
     step and the samples of the batch whose loss is not finite; TerminatedError follows a SIGTERM, once the
     state is saved.
     """
-    # Here, not where the device is chosen: it imports a second's worth of torch that inference goes without.
-    torch.use_deterministic_algorithms(data.images.device.type == "cpu")
+    for network in (state.network, state.averaged):
+        ready_to_learn(network, data.images)
     if store is not None and (saved := store.load_newest()) is not None:
         state.restore(*saved)
         say(f"{label}: resuming after epoch {state.epoch} of {recipe.epochs}")

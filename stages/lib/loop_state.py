@@ -69,7 +69,9 @@ class LoopState:
             moments = _under(f"optimizer/{name}/", tensors)
             if moments:
                 self.optimizer.state[parameter] = {
-                    key: value if key == "step" and not self._counts_on_device() else value.to(parameter)
+                    key: value
+                    if key == "step" and not self._counts_on_device()
+                    else _laid_out(value, parameter)
                     for key, value in moments.items()
                 }
         self.losses = list(tensors["losses"].to(device)) if "losses" in tensors else []
@@ -79,6 +81,13 @@ class LoopState:
     def _counts_on_device(self) -> bool:
         """A fused optimiser of torch counts its steps where the parameters are, all others on the CPU."""
         return bool(self.optimizer.defaults.get("fused"))
+
+
+def _laid_out(value: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
+    """Return the values in the parameter's order in memory, by which a fused optimiser goes."""
+    if value.shape != parameter.shape:
+        return value.to(parameter)
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
