@@ -124,7 +124,7 @@ def fit_classifier(
         held_out(dataset, val, start.normalisation, device),
         None if soft is None else torch.from_numpy(soft).to(device),
     )
-    data = training_set(dataset, train, start.normalisation, device, plan)
+    data = training_set(dataset, train, start.normalisation, device, plan, may_stream=True)
     recipe = recipe_of(params, seed)
     state = LoopState.start(network.to(device), recipe)
     fit(state, task, data, recipe, store=store, report=report, label=f"training seed {seed}")
@@ -176,4 +176,4 @@ def run(
 
 
 if __name__ == "__main__":
-    stage_main(__doc__, Params, run)
+    stage_main(__doc__, Params, run, shareable=True)

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load, save
 
 from stages.lib.errors import InputError
+from stages.lib.lock import is_writer
 from stages.lib.progress import say
 
 KEPT = 2
@@ -32,7 +33,10 @@ _TENSORS, _FACTS, _MANIFEST = "tensors.safetensors", "state.json", "MANIFEST.sha
 
 
 class CheckpointStore:
-    """The checkpoints of one computation: `folder` holds its generations, `key` names its inputs."""
+    """The checkpoints of one computation: `folder` holds its generations, `key` names its inputs.
+
+    Of several processes at one computation all read, and one writes (lib/lock.py).
+    """
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
@@ -42,6 +46,8 @@ class CheckpointStore:
         self, epoch: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any], steps: int = 0
     ) -> None:
         """Write the generation after `epoch` epochs and `steps` of the next, then drop all but two."""
+        if not is_writer():
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.folder.glob(".tmp-*"):
             shutil.rmtree(leftover)
@@ -79,6 +85,8 @@ class CheckpointStore:
 
     def retire(self) -> None:
         """The run has succeeded: remove its generations, and of other inputs' all but the newest few."""
+        if not is_writer():
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.parent.is_dir():
             others = [path for path in self.folder.parent.iterdir() if path.is_dir()]

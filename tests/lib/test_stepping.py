@@ -3,9 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stages.lib.parallel import Team
 from stages.lib.stepping import NoRoomError, backward_in_parts, in_parts_that_fit, is_out_of_memory
-
-CPU = torch.device("cpu")
 
 
 def gradients(parts: int, weights: torch.Tensor) -> tuple[float, torch.Tensor]:
@@ -16,7 +15,7 @@ def gradients(parts: int, weights: torch.Tensor) -> tuple[float, torch.Tensor]:
     def loss_of(piece: torch.Tensor, part: int) -> torch.Tensor:
         return functional.cross_entropy(net(images[piece]), labels[piece], weights)
 
-    loss = backward_in_parts(loss_of, lambda piece: weights[labels[piece]].sum(), 11, parts, CPU)
+    loss = backward_in_parts(loss_of, lambda piece: weights[labels[piece]].sum(), 11, parts, Team())
     assert net.weight.grad is not None
     return float(loss), net.weight.grad
 
@@ -41,7 +40,7 @@ def test_f11_out_of_memory_is_answered_with_the_parts_that_fit() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return torch.tensor(1.0)
 
-    assert in_parts_that_fit(attempt, net, 32, 1)[1] == 4
+    assert in_parts_that_fit(attempt, net, 32, 1, Team())[1] == 4
     assert tried == [1, 2, 4]
 
 
@@ -50,7 +49,7 @@ def test_f11_when_one_image_does_not_fit_the_message_says_what_to_change() -> No
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(NoRoomError, match="not even one image"):
-        in_parts_that_fit(attempt, nn.Linear(1, 1), 6, 1)
+        in_parts_that_fit(attempt, nn.Linear(1, 1), 6, 1, Team())
 
 
 def test_f10_the_machines_own_memory_counts_and_other_errors_do_not() -> None:
@@ -62,4 +61,4 @@ def test_f10_the_machines_own_memory_counts_and_other_errors_do_not() -> None:
         raise RuntimeError("shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        in_parts_that_fit(attempt, nn.Linear(1, 1), 6, 1)
+        in_parts_that_fit(attempt, nn.Linear(1, 1), 6, 1, Team())
