@@ -1,5 +1,6 @@
-"""Train, and be killed for it: `python -m tests.killed_training FOLDER moments|writes|corrupt KILLS SEED`.
+"""Train, and be killed for it: `python -m tests.killed_training FOLDER KIND KILLS SEED`.
 
+KIND is when: at random `moments`, inside `writes`, at `points` of the code, or once the newest is `corrupt`.
 The parent loads torch once and forks every trainer, which is ten times cheaper than a fresh interpreter each.
 Prints the SHA-256 of a model trained in one go (`whole`), of one whose training was killed by SIGKILL and
 started again until it ended (`killed`), how often it was (`kills`), and how many of these left a checkpoint
@@ -8,6 +9,7 @@ started again until it ended (`killed`), how often it was (`kills`), and how man
 
 import hashlib
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -110,6 +112,39 @@ def kill_at_a_write(folder: Path, rng: random.Random, usual: float, furthest: in
     return not ended_well(fork(work))
 
 
+POINTS: tuple[tuple[str, str, int], ...] = (
+    ("stages.lib.tasks.Classification", "validate", 6),
+    ("stages.lib.loop", "set_rates", 20),
+    ("stages.lib.loop_state.LoopState", "facts", 6),
+    ("stages.lib.weights", "save_weights", 1),
+    ("stages.lib.checkpoint.CheckpointStore", "retire", 1),
+)
+"""Whose n-th call is the last thing that a training does, and the largest n."""
+
+
+def kill_at_a_point(folder: Path, rng: random.Random, usual: float) -> bool:
+    """Start the training and let it kill itself before one of the calls of POINTS."""
+    del usual
+    owner, name, most = rng.choice(POINTS)
+    number = rng.randint(1, most)
+
+    def work() -> None:
+        place = pkgutil.resolve_name(owner)
+        whole, calls = getattr(place, name), 0
+
+        def last(*arguments: object, **named: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return whole(*arguments, **named)
+
+        setattr(place, name, last)
+        train_into(folder)
+
+    return not ended_well(fork(work))
+
+
 def corrupt_newest(folder: Path, rng: random.Random, usual: float) -> bool:
     """Stop after some epochs, then flip a bit of the newest generation's tensors."""
     while len(generations(folder)) < 2:
@@ -161,6 +196,7 @@ def main(folder: Path, kind: str, kills: int, seed: int) -> None:
 KINDS: dict[str, Callable[[Path, random.Random, float], bool]] = {
     "moments": kill_at_a_moment,
     "writes": kill_at_a_write,
+    "points": kill_at_a_point,
     "corrupt": corrupt_newest,
 }
 

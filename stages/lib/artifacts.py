@@ -4,9 +4,11 @@ A reader never sees half a file: each is written beside its place, synced and re
 """
 
 import csv
+import errno
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +18,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.lib.errors import MachineError
+
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A cell that starts so is run by spreadsheets (OWASP, CSV injection)."""
+
+
+@contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Say which file found no space, and how much there is, instead of a bare OSError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(path.parent).free if path.parent.exists() else 0
+        raise MachineError(
+            f"{path}: no space left to write it ({free:,} bytes are free there). Free some and run again: "
+            "what was there before is untouched"
+        ) from error
 
 
 @contextmanager
@@ -26,10 +45,11 @@ def atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+        with naming_a_full_disk(path):
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -61,6 +81,11 @@ def read_json(path: Path) -> Any:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write RFC 4180 CSV; text that a spreadsheet would run as a formula is guarded by an apostrophe."""
+    write_text(path, csv_text(header, rows))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return what `write_csv` writes."""
     buffer = io.StringIO(newline="")
     plain = csv.writer(buffer, lineterminator="\n")
     # The csv module of Python 3.11 leaves a lone carriage return bare, which a reader takes for a line's end.
@@ -69,7 +94,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     for row in rows:
         cells = [_cell(value) for value in row]
         (quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else plain).writerow(cells)
-    write_text(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _cell(value: object) -> object:

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from stages.lib.errors import InputError
+from stages.lib.artifacts import naming_a_full_disk
+from stages.lib.errors import InputError, MachineError
 from stages.lib.lock import is_writer
 from stages.lib.progress import say
 
@@ -48,24 +49,34 @@ class CheckpointStore:
         """Write the generation after `epoch` epochs and `steps` of the next, then drop all but two."""
         if not is_writer():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".tmp-*"):
-            shutil.rmtree(leftover)
         name = f"epoch-{epoch:06d}" + (f"+{steps:09d}" if steps else "")
-        temporary, final = self.folder / f".tmp-{epoch}", self.folder / name
-        temporary.mkdir()
         content = {
             _TENSORS: save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}),
             _FACTS: json.dumps({"key": self.key, **facts}).encode(),
         }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._drop_unfinished()
+        try:
+            with naming_a_full_disk(self.folder / name):
+                self._write(self.folder / f".tmp-{epoch}", self.folder / name, content)
+        except MachineError:
+            self._drop_unfinished()
+            raise
+        for old in self._generations()[KEPT:]:
+            shutil.rmtree(old)
+
+    def _write(self, temporary: Path, final: Path, content: Mapping[str, bytes]) -> None:
+        temporary.mkdir()
         for name, data in (*content.items(), (_MANIFEST, _manifest(content).encode())):
             _write_synced(temporary / name, data)
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
         _sync(self.folder)
-        for old in self._generations()[KEPT:]:
-            shutil.rmtree(old)
+
+    def _drop_unfinished(self) -> None:
+        for leftover in self.folder.glob(".tmp-*"):
+            shutil.rmtree(leftover)
 
     def load_newest(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """Return the newest whole generation's tensors and facts, or None; InputError if another run's."""

@@ -69,7 +69,7 @@ def hub_weights(name: str, channels: int, image_size: int) -> tuple[dict[str, to
 
     settings = timm.get_pretrained_cfg(name)
     if settings is None:
-        raise InputError(f"train.init: timm publishes no weights for {name}; take `pretrain` or `random`")
+        raise InputError(f"train.init: timm has no pretrained weights for {name}")
     mean, std = settings.mean, settings.std
     if channels == 1:
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
