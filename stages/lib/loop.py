@@ -26,6 +26,7 @@ from stages.lib.loop_state import LoopState, Row
 from stages.lib.normalise import Normalisation, normalise
 from stages.lib.optimizers import penalty, set_rates
 from stages.lib.parallel import Team, add_up_gradients, average_statistics, team_on
+from stages.lib.precision import arithmetic
 from stages.lib.progress import say, track
 from stages.lib.recipe import Recipe
 from stages.lib.schedule import (
@@ -267,12 +268,18 @@ def _step(
             seed_layers("layers", recipe.seed, *place, part)
             some = images if len(piece) == len(index) else images[piece]
             some, mixture = mix(some, recipe, randomness)
-            return task.loss(state.network, some, index[piece], randomness, mixture)
+            with arithmetic(device, recipe.precision):
+                return task.loss(state.network, some, index[piece], randomness, mixture)
 
-        return backward_in_parts(loss_of, lambda piece: task.mass(index[piece]), len(index), parts, team)
+        def mass_of(piece: torch.Tensor) -> torch.Tensor | float:
+            return task.mass(index[piece])
+
+        return backward_in_parts(loss_of, mass_of, len(index), parts, team, state.scale.value)
 
     loss, state.parts = in_parts_that_fit(attempt, state.network, len(index), state.parts, team)
     loss = add_up_gradients(team, state.network, loss)
+    if not state.scale.is_sound(state.network.parameters(), recipe.precision):
+        return loss
     if recipe.clip_norm:
         nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip_norm)
     state.optimizer.step()

@@ -29,17 +29,18 @@ def backward_in_parts(
     size: int,
     parts: int,
     team: Team,
+    scale: float = 1.0,
 ) -> torch.Tensor:
     """Add up gradients over this process's `parts` of a batch of `size`; return their share of its mean loss.
 
     `loss_of(positions, part)` is a part's mean loss; `mass_of(positions)` what that mean was divided by (how
     many samples, or the sum of their weights). Gradient and loss, summed over the team, are those of the
     whole batch at once, up to rounding, unless layers mix samples: batch norm takes its statistics from each
-    part.
+    part. The gradients alone are multiplied by `scale` (lib/precision.py).
     """
     if parts * team.size == 1:
         loss = loss_of(torch.arange(size, device=team.device), 0)
-        loss.backward()  # type: ignore[no-untyped-call]
+        _scaled(loss, scale).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
     pieces = torch.arange(size, device=team.device).tensor_split(min(parts * team.size, size))
     masses = [mass_of(piece) for piece in pieces]
@@ -47,9 +48,13 @@ def backward_in_parts(
     total = torch.zeros((), device=team.device)
     for part in range(len(pieces))[team.rank * parts : (team.rank + 1) * parts]:
         loss = loss_of(pieces[part], part) * (masses[part] / whole)
-        loss.backward()  # type: ignore[no-untyped-call]
+        _scaled(loss, scale).backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return total
+
+
+def _scaled(loss: torch.Tensor, scale: float) -> torch.Tensor:
+    return loss if scale == 1 else loss * scale
 
 
 def in_parts_that_fit(
