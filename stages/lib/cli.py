@@ -61,7 +61,9 @@ def stage_main(
     except AssayError as error:
         print(f"\n{module}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):  # torch's own
+            raise
         reason = f"{error}; fewer images, fewer classes or a machine with more memory would do"
         print(f"\n{module}: out of memory: {reason}", file=sys.stderr)  # noqa: T201
         sys.exit(MachineError.exit_code)

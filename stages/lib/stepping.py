@@ -12,6 +12,12 @@ _CPU_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate me
 """What torch's CPU allocator says in a plain RuntimeError."""
 
 
+NOTHING_FITS = (
+    "not even one image at a time fits into memory: lower ingest.image_size or the network's widths, or take "
+    "a larger device"
+)
+
+
 class NoRoomError(MachineError):
     """Not even one image at a time fits."""
 
@@ -53,6 +59,25 @@ def backward_in_parts(
     return total
 
 
+def in_chunks_that_fit(
+    look: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, largest: int
+) -> torch.Tensor:
+    """Return `look` of images (N, ...) cut into chunks of at most `largest`, halved where memory runs out.
+
+    The chunks change no result but in rounding, and only on a device that had no room for the usual ones.
+    """
+    size = largest
+    while True:
+        try:
+            return torch.cat([look(chunk) for chunk in torch.split(images, size)])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise NoRoomError(NOTHING_FITS) from error
+        size //= 2
+
+
 def _scaled(loss: torch.Tensor, scale: float) -> torch.Tensor:
     return loss if scale == 1 else loss * scale
 
@@ -77,10 +102,7 @@ def in_parts_that_fit(
         if not team.any(error is not None):
             return loss, parts
         if parts * team.size >= size:
-            raise NoRoomError(
-                "not even one image at a time fits into memory: lower ingest.image_size or the network's "
-                "widths, or take a larger device"
-            ) from error
+            raise NoRoomError(NOTHING_FITS) from error
         for parameter in network.parameters():
             parameter.grad = None
         parts *= 2

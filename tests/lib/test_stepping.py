@@ -4,7 +4,13 @@ from torch import nn
 from torch.nn import functional
 
 from stages.lib.parallel import Team
-from stages.lib.stepping import NoRoomError, backward_in_parts, in_parts_that_fit, is_out_of_memory
+from stages.lib.stepping import (
+    NoRoomError,
+    backward_in_parts,
+    in_chunks_that_fit,
+    in_parts_that_fit,
+    is_out_of_memory,
+)
 
 
 def gradients(parts: int, weights: torch.Tensor) -> tuple[float, torch.Tensor]:
@@ -62,3 +68,23 @@ def test_f10_the_machines_own_memory_counts_and_other_errors_do_not() -> None:
 
     with pytest.raises(RuntimeError, match="shapes"):
         in_parts_that_fit(attempt, nn.Linear(1, 1), 6, 1, Team())
+
+
+def test_f11_val_and_predictions_take_smaller_chunks_where_memory_runs_out() -> None:
+    seen: list[int] = []
+
+    def look(chunk: torch.Tensor) -> torch.Tensor:
+        seen.append(len(chunk))
+        if len(chunk) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return chunk * 2
+
+    images = torch.arange(10)
+    assert torch.equal(in_chunks_that_fit(look, images, 8), images * 2)
+    assert seen[:4] == [8, 4, 2, 2]
+
+    def never(chunk: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(NoRoomError, match="not even one image"):
+        in_chunks_that_fit(never, images, 8)
