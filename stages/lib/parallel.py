@@ -1,6 +1,6 @@
 """Several processes train one network, each a share of every batch.
 
-`ASSAY_PROCESSES=N dvc repro` on one machine; `torchrun … -m stages.train …` on several with one file system.
+`ASSAY_PROCESSES=N dvc repro` starts them by torchrun on one machine.
 A step adds the processes' gradients up and is then the same in each of them, so they hold the same weights
 without ever sending them. What one process decides by what happened to it (no memory left, asked to end),
 all decide. The first process alone writes files; all read the same checkpoints, so a run may end on another
