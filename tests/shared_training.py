@@ -40,11 +40,11 @@ LEAVE_AT = 4
 def train(
     recipe: Recipe,
     store: CheckpointStore | None = None,
-    leave: bool = False,
+    leave: signal.Signals | None = None,
     room: int = 100,
     dropout: float = 0.0,
 ) -> LoopState:
-    """Train on bars; `leave`: be asked to end in the second epoch; `room`: images that fit at once."""
+    """Train on bars; `leave`: get that signal in the second epoch; `room`: images that fit at once."""
     pixels, labels = bars(N)
     images, targets = torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels)
     calls: list[int] = []
@@ -52,8 +52,8 @@ def train(
     class Watched(Classification):
         def loss(self, network, images, index, randomness, mix=None):  # type: ignore[no-untyped-def]
             calls.append(len(index))
-            if leave and len(calls) == LEAVE_AT:
-                os.kill(os.getpid(), signal.SIGTERM)
+            if leave is not None and len(calls) == LEAVE_AT:
+                os.kill(os.getpid(), leave)
             if len(index) > room:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().loss(network, images, index, randomness, mix)
@@ -70,8 +70,8 @@ def save(path: Path, state: LoopState) -> None:
     torch.save(list(state.averaged.state_dict().values()), path)
 
 
-def in_two(work: Callable[[int], None]) -> None:
-    """Fork two processes that are a team, and wait for both."""
+def in_two(work: Callable[[int], None], expected: tuple[int, int] = (0, 0)) -> None:
+    """Fork two processes that are a team, wait for both, and look how they ended."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -89,9 +89,8 @@ def in_two(work: Callable[[int], None]) -> None:
             finally:
                 os._exit(code)
         children.append(child)
-    for child in children:
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == 0
+    ended = tuple(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+    assert ended == expected, ended
 
 
 def digest(path: Path) -> str:
@@ -109,10 +108,15 @@ def distance(one: Path, other: Path) -> float:
 def interrupted(folder: Path, rank: int) -> None:
     """Be asked to end in one process only; both must save and leave at the same step."""
     try:
-        train(RECIPE, CheckpointStore(folder / "k", "k"), leave=rank == 1)
+        train(RECIPE, CheckpointStore(folder / "k", "k"), leave=signal.SIGTERM if rank else None)
     except TerminatedError:
         return
     raise AssertionError("nobody left")
+
+
+def fallen(folder: Path, rank: int) -> None:
+    """Be killed in one process only; the other must not wait for it."""
+    train(RECIPE, CheckpointStore(folder / "k", "k"), leave=signal.SIGKILL if rank else None)
 
 
 def main(folder: Path) -> None:
@@ -133,8 +137,14 @@ def main(folder: Path) -> None:
     )
     in_two(lambda rank: interrupted(folder / "other", rank))
     save(folder / "on_alone", train(RECIPE, CheckpointStore(folder / "other" / "k", "k")))
+    in_two(lambda rank: fallen(folder / "fallen", rank), expected=(1, -signal.SIGKILL))
+    in_two(
+        lambda rank: save(
+            folder / f"risen{rank}", train(RECIPE, CheckpointStore(folder / "fallen" / "k", "k"))
+        )
+    )
     names = ["alone_parts", "alone_dropout"]
-    names += [f"{name}{rank}" for name in ("two", "again", "room", "dropout") for rank in range(2)]
+    names += [f"{name}{rank}" for name in ("two", "again", "room", "dropout", "risen") for rank in range(2)]
     told: dict[str, object] = {name: digest(folder / name) for name in names}
     told["distance_alone"] = distance(folder / "alone", folder / "two0")
     told["distance_on_alone"] = distance(folder / "on_alone", folder / "two0")

@@ -158,6 +158,15 @@ def test_f7_a_training_whose_newest_checkpoint_is_corrupt_ends_in_the_same_bytes
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stage", ["pretrain", "distill"])
+def test_f1_pretraining_and_distillation_end_in_the_same_bytes_too(tmp_path: Path, stage: str) -> None:
+    told = killed(tmp_path, "moments", "20", "0", stage)
+    assert int(told["kills"]) >= 20
+    assert int(told["resumed"]) >= 10
+    assert told["killed"] == told["whole"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_r1_sixty_kills_a_run(tmp_path: Path, seed: int) -> None:
     for kind in ("moments", "writes", "points"):

@@ -41,6 +41,12 @@ def test_r1_sigterm_to_one_process_saves_and_both_resume_to_the_same_bytes(told:
     assert told["again0"] == told["again1"] == told["two0"]
 
 
+def test_r1_f1_where_one_process_is_killed_the_other_ends_and_both_resume_to_the_same_bytes(
+    told: dict[str, str],
+) -> None:
+    assert told["risen0"] == told["risen1"] == told["two0"]
+
+
 def test_a_run_that_two_processes_began_is_ended_by_one(told: dict[str, str]) -> None:
     assert float(told["distance_on_alone"]) < TOLERANCE
 
