@@ -136,7 +136,10 @@ def last_epoch(folder: Path) -> int:
 
 def generations(folder: Path) -> list[Path]:
     """Return the whole generations that the training has saved."""
-    return sorted((folder / "checkpoints" / "k").glob("epoch-*"))
+    try:
+        return sorted((folder / "checkpoints" / "k").glob("epoch-*"))
+    except FileNotFoundError:  # the training ended between two looks, and its folder with it
+        return []
 
 
 def kill_at_a_write(folder: Path, rng: random.Random, usual: float, furthest: int = 12) -> bool:
