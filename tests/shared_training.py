@@ -22,6 +22,7 @@ from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
 from stages.lib.nets import Architecture, new_classifier
 from stages.lib.normalise import Normalisation
+from stages.lib.parallel import average_statistics, team_on
 from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Classification, Held
 from stages.lib.termination import TerminatedError
@@ -119,6 +120,16 @@ def fallen(folder: Path, rank: int) -> None:
     train(RECIPE, CheckpointStore(folder / "k", "k"), leave=signal.SIGKILL if rank else None)
 
 
+def statistics(rank: int) -> None:
+    """Hold running statistics of one's own share; all must end with their mean, and counters as they were."""
+    norm = torch.nn.BatchNorm2d(2)
+    assert norm.running_mean is not None
+    norm.running_mean.fill_(float(rank))
+    average_statistics(team_on(CPU), norm)
+    assert norm.running_mean.tolist() == [0.5, 0.5]
+    assert int(norm.num_batches_tracked) == 0  # type: ignore[arg-type]
+
+
 def main(folder: Path) -> None:
     """Train alone, together, together with a break, and on from there alone."""
     torch.set_num_threads(1)
@@ -137,6 +148,7 @@ def main(folder: Path) -> None:
     )
     in_two(lambda rank: interrupted(folder / "other", rank))
     save(folder / "on_alone", train(RECIPE, CheckpointStore(folder / "other" / "k", "k")))
+    in_two(statistics)
     in_two(lambda rank: fallen(folder / "fallen", rank), expected=(1, -signal.SIGKILL))
     in_two(
         lambda rank: save(
