@@ -62,11 +62,15 @@ class Held:
 
 
 def forward(network: nn.Module, images: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
-    """Run a network over images (N, C, H, W) uint8 in chunks, in evaluation mode, without gradients."""
+    """Run a network over images (N, C, H, W) uint8 in chunks, in evaluation mode, without gradients.
+
+    The images may lie elsewhere than the network; the result is where the network is.
+    """
     network.eval()
+    device = next(network.parameters()).device
 
     def look(chunk: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = network(normalise(chunk.float() / 255, normalisation))
+        found: torch.Tensor = network(normalise(chunk.to(device).float() / 255, normalisation))
         return found
 
     with torch.no_grad():

@@ -56,10 +56,14 @@ def labels_of(dataset: Dataset, positions: np.ndarray, device: torch.device) -> 
 def held_out(
     dataset: Dataset, positions: np.ndarray, normalisation: Normalisation, device: torch.device
 ) -> Held | None:
-    """Return samples to look at after each epoch, or None where there are none."""
+    """Return samples to look at after each epoch, or None where there are none.
+
+    Their images stay in the machine's memory where they would not fit the device's.
+    """
     if not len(positions):
         return None
-    images = as_images(dataset.pixels[positions], device)
+    stay = must_stream(len(positions) * dataset.pixels[0].nbytes, device)
+    images = as_images(dataset.pixels[positions], torch.device("cpu") if stay else device)
     return Held(images, labels_of(dataset, positions, device), normalisation)
 
 

@@ -11,7 +11,7 @@ from stages.lib import feeding
 from stages.lib.errors import MachineError
 from stages.lib.feeding import VARIABLE, HostImages, must_stream
 from stages.lib.normalise import Normalisation
-from stages.lib.training_data import training_set
+from stages.lib.training_data import held_out, training_set
 from tests.prepared_data import bars, bars_dataset
 from tests.training_fixture import even_plan, train_params, write_encoder
 
@@ -98,3 +98,15 @@ def test_f10_a_gpu_with_little_free_memory_gets_its_batches_one_by_one(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (1000, 5000))
     assert must_stream(501, torch.device("cuda"))
     assert not must_stream(500, torch.device("cuda"))
+
+
+def test_val_images_that_do_not_fit_stay_in_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = bars_dataset(60)
+    nowhere = torch.device("meta")  # a device of which nothing comes back
+    places = {}
+    for how in ("resident", "stream"):
+        monkeypatch.setenv(VARIABLE, how)
+        held = held_out(dataset, dataset.part("val"), Normalisation((0.3,), (0.25,)), nowhere)
+        assert held is not None
+        places[how] = (held.images.device.type, held.labels.device.type)
+    assert places == {"resident": ("meta", "meta"), "stream": ("cpu", "meta")}
