@@ -169,7 +169,7 @@ def kill_at_a_write(folder: Path, rng: random.Random, usual: float, furthest: in
 
 POINTS: tuple[tuple[str, str, int], ...] = (
     ("stages.lib.tasks.Classification", "validate", 6),
-    ("stages.lib.loop", "set_rates", 20),
+    ("stages.lib.loop", "set_rates_at", 20),
     ("stages.lib.loop_state.LoopState", "facts", 6),
     ("stages.lib.weights", "save_weights", 1),
     ("stages.lib.checkpoint.CheckpointStore", "retire", 1),

@@ -24,19 +24,13 @@ from stages.lib.feeding import HostImages
 from stages.lib.fine_tuning import set_trainable, train_mode
 from stages.lib.loop_state import LoopState, Row
 from stages.lib.normalise import Normalisation, normalise
-from stages.lib.optimizers import penalty, set_rates
+from stages.lib.optimizers import penalty
 from stages.lib.parallel import Team, add_up_gradients, average_statistics, team_on
 from stages.lib.precision import arithmetic
 from stages.lib.progress import say, track
+from stages.lib.rates import batch_at, set_rates_at
 from stages.lib.recipe import Recipe
-from stages.lib.schedule import (
-    batch_growth,
-    ema_decay,
-    factor,
-    grown_rate,
-    one_cycle_momentum,
-    scaled_rate,
-)
+from stages.lib.schedule import ema_decay
 from stages.lib.stepping import backward_in_parts, in_parts_that_fit
 from stages.lib.tasks import Task
 from stages.lib.termination import Request, TerminatedError, termination_request
@@ -147,7 +141,8 @@ def _epoch(
         for position, pixels in enumerate(feed, begun):
             if team.any(request.came):
                 _leave(state, store)
-            rate = _set_rates(state, recipe, epoch, (position + 0.5) / len(batches))
+            share = (position + 0.5) / len(batches)
+            rate = set_rates_at(state.optimizer, state.history, recipe, epoch, share)
             place = epoch, position
             state.losses.append(_step(state, task, data, recipe, batches[position], pixels, place, team))
             state.step += 1
@@ -171,40 +166,6 @@ def _leave(state: LoopState, store: CheckpointStore | None) -> None:
         f"asked to end (SIGTERM): saved after epoch {state.epoch} and {len(state.losses)} steps of the next; "
         "`make repro` goes on from here"
     )
-
-
-def _progress(recipe: Recipe, epoch: int, share: float) -> float:
-    """Return how much of the phase is done at `share` of `epoch`."""
-    phase, before = recipe.phase_at(epoch)
-    return (epoch - before + share) / phase.epochs
-
-
-def batch_at(recipe: Recipe, epoch: int) -> int:
-    """Return the most images a step of this epoch takes."""
-    return round(recipe.batch_size * _growth(recipe, epoch))
-
-
-def _growth(recipe: Recipe, epoch: int) -> float:
-    if not recipe.schedule.grow_batch:
-        return 1.0
-    begun = _progress(recipe, epoch, 0.0)
-    return batch_growth(begun, recipe.warmup_fraction, recipe.schedule, recipe.batch_size)
-
-
-def _set_rates(state: LoopState, recipe: Recipe, epoch: int, share: float) -> float:
-    """Set the rates of the step at `share` of the epoch, and return the head's."""
-    (phase, before), how = recipe.phase_at(epoch), recipe.schedule
-    done = _progress(recipe, epoch, share)
-    losses = [float(row["val_loss"]) for row in state.history[before:] if "val_loss" in row]
-    at = grown_rate(factor(done, recipe.warmup_fraction, how, losses), _growth(recipe, epoch))
-    peak = scaled_rate(
-        recipe.learning_rate, recipe.batch_size, recipe.rate_batch or recipe.batch_size, recipe.rate_scaling
-    )
-    momentum = 0.0
-    if how.kind == "one_cycle" and how.momentum_low:
-        momentum = one_cycle_momentum(done, recipe.warmup_fraction, recipe.rule.momentum, how.momentum_low)
-    set_rates(state.optimizer, peak * at, phase.body_rate, momentum)
-    return peak * at
 
 
 def batches_of(data: TrainingSet, recipe: Recipe, epoch: int) -> tuple[torch.Tensor, ...]:
