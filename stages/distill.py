@@ -78,7 +78,7 @@ def fit_student(
         params.hard_weight,
         held_out(dataset, dataset.part("val"), normalisation, device),
     )
-    data = training_set(dataset, positions, normalisation, device)
+    data = training_set(dataset, positions, normalisation, device, may_stream=True)
     state = LoopState.start(student, recipe)
     return fit(state, task, data, recipe, store=store, report=report, label="distilling")
 
@@ -148,4 +148,4 @@ def run(
 
 
 if __name__ == "__main__":
-    stage_main(__doc__, Params, run)
+    stage_main(__doc__, Params, run, shareable=True)

@@ -68,7 +68,7 @@ def fit_autoencoder(
     device = torch_device(dataset.pixels.shape[1])
     network = Autoencoder(architecture)
     initialise(network, generator(network.paint.weight.device, "pretrain", params.seed))
-    data = training_set(dataset, dataset.part(*SEEN), normalisation, device)
+    data = training_set(dataset, dataset.part(*SEEN), normalisation, device, may_stream=True)
     val = as_images(dataset.pixels[dataset.part("val")], device)
     task = Reconstruction(params.noise_std, params.mask_share, val, normalisation)
     state = LoopState.start(network.to(device), recipe)
@@ -127,4 +127,4 @@ def run(
 
 
 if __name__ == "__main__":
-    stage_main(__doc__, Params, run)
+    stage_main(__doc__, Params, run, shareable=True)

@@ -135,7 +135,7 @@ def fit_classifier(
         None if soft is None else torch.from_numpy(soft).to(device),
         chosen(len(val)),
     )
-    data = training_set(dataset, train, start.normalisation, device, plan)
+    data = training_set(dataset, train, start.normalisation, device, plan, may_stream=True)
     recipe = recipe_of(params, seed)
     state = LoopState.start(network.to(device), recipe)
     fit(state, task, data, recipe, store=store, report=report, label=f"training seed {seed}")
@@ -213,4 +213,4 @@ def run(
 
 
 if __name__ == "__main__":
-    stage_main(__doc__, Params, run)
+    stage_main(__doc__, Params, run, shareable=True)

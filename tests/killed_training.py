@@ -1,5 +1,6 @@
-"""Train, and be killed for it: `python -m tests.killed_training FOLDER moments|writes|corrupt KILLS SEED`.
+"""Train, and be killed for it: `python -m tests.killed_training FOLDER KIND KILLS SEED [STAGE]`.
 
+KIND is when: at random `moments`, inside `writes`, at `points` of the code, or once the newest is `corrupt`.
 The parent loads torch once and forks every trainer, which is ten times cheaper than a fresh interpreter each.
 Prints the SHA-256 of a model trained in one go (`whole`), of one whose training was killed by SIGKILL and
 started again until it ended (`killed`), how often it was (`kills`), and how many of these left a checkpoint
@@ -8,6 +9,7 @@ started again until it ended (`killed`), how often it was (`kills`), and how man
 
 import hashlib
 import os
+import pkgutil
 import random
 import shutil
 import signal
@@ -15,28 +17,80 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stages import train
+from stages import distill, pretrain, train
 from stages.lib.history import write_history
 from tests.prepared_data import bars_dataset
-from tests.training_fixture import context, even_plan, train_params, write_encoder
+from tests.training_fixture import (
+    WIDTHS,
+    context,
+    distill_params,
+    even_plan,
+    pretrain_params,
+    train_params,
+    write_encoder,
+    write_members,
+)
+
+if TYPE_CHECKING:
+    from stages.lib.checkpoint import CheckpointStore
+    from stages.lib.loop_state import LoopState
+    from stages.lib.weights import Card
 
 EPOCHS = 12
 
 
 def train_into(folder: Path) -> None:
-    """Do what `train.run` does after reading: fit with checkpoints, publish, retire."""
+    """Do what the stage's `run` does after reading: fit with checkpoints, publish, retire."""
     from stages.lib.checkpoint import CheckpointStore
     from stages.lib.weights import save_weights
 
-    dataset, place = bars_dataset(90), context(folder)
+    place = context(folder)
     store = CheckpointStore(place.checkpoints, place.key)
-    params = train_params(epochs=EPOCHS)
-    encoder = folder.parent / "encoder.safetensors"
-    state, card, _ = train.fit_classifier(dataset, even_plan(3), encoder, params, seed=0, store=store)
+    state, card = FITS[STAGE](folder.parent, store)
     save_weights(folder / "model.safetensors", state.averaged.state_dict(), card)
     write_history(folder / "history.csv", state.history)
     store.retire()
+
+
+def _train(folder: Path, store: "CheckpointStore") -> "tuple[LoopState, Card]":
+    encoder = folder / "encoder.safetensors"
+    params = train_params(epochs=EPOCHS)
+    state, card, _ = train.fit_classifier(
+        bars_dataset(90), even_plan(3), encoder, params, seed=0, store=store
+    )
+    return state, card
+
+
+def _pretrain(folder: Path, store: "CheckpointStore") -> "tuple[LoopState, Card]":
+    from stages.lib.normalise import fit_normalisation
+    from stages.lib.training_data import architecture_for
+    from stages.lib.weights import Card
+
+    dataset, params = bars_dataset(90), pretrain_params(epochs=EPOCHS)
+    facts = fit_normalisation(dataset.pixels[dataset.part("train")])
+    shape = architecture_for(dataset, WIDTHS)
+    recipe = params.one_phase("reconstruct", None)
+    state = pretrain.fit_autoencoder(dataset, facts, shape, params, recipe, store)
+    return state, Card("encoder", shape, dataset.classes, facts, {})
+
+
+def _distill(folder: Path, store: "CheckpointStore") -> "tuple[LoopState, Card]":
+    from stages.lib.ensemble import load_members
+
+    dataset, params = bars_dataset(90), distill_params(epochs=EPOCHS)
+    members = load_members(folder / "members", (0, 1), dataset)
+    state = distill.fit_student(dataset, members, params, params.one_phase("distill", None), store)
+    return state, distill.card_of(dataset, params, members)
+
+
+FITS: "dict[str, Callable[[Path, CheckpointStore], tuple[LoopState, Card]]]" = {
+    "train": _train,
+    "pretrain": _pretrain,
+    "distill": _distill,
+}
+STAGE = sys.argv[5] if len(sys.argv) > 5 else "train"
 
 
 def fork(work: Callable[[], None]) -> int:
@@ -82,7 +136,10 @@ def last_epoch(folder: Path) -> int:
 
 def generations(folder: Path) -> list[Path]:
     """Return the whole generations that the training has saved."""
-    return sorted((folder / "checkpoints" / "k").glob("epoch-*"))
+    try:
+        return sorted((folder / "checkpoints" / "k").glob("epoch-*"))
+    except FileNotFoundError:  # the training ended between two looks, and its folder with it
+        return []
 
 
 def kill_at_a_write(folder: Path, rng: random.Random, usual: float, furthest: int = 12) -> bool:
@@ -105,6 +162,39 @@ def kill_at_a_write(folder: Path, rng: random.Random, usual: float, furthest: in
 
         os.fsync = lambda fd: (count(), fsync(fd))[1]  # type: ignore[assignment]
         Path.rename = lambda self, target: (count(), rename(self, target))[1]  # type: ignore[method-assign]
+        train_into(folder)
+
+    return not ended_well(fork(work))
+
+
+POINTS: tuple[tuple[str, str, int], ...] = (
+    ("stages.lib.tasks.Classification", "validate", 6),
+    ("stages.lib.loop", "set_rates_at", 20),
+    ("stages.lib.loop_state.LoopState", "facts", 6),
+    ("stages.lib.weights", "save_weights", 1),
+    ("stages.lib.checkpoint.CheckpointStore", "retire", 1),
+)
+"""Whose n-th call is the last thing that a training does, and the largest n."""
+
+
+def kill_at_a_point(folder: Path, rng: random.Random, usual: float) -> bool:
+    """Start the training and let it kill itself before one of the calls of POINTS."""
+    del usual
+    owner, name, most = rng.choice(POINTS)
+    number = rng.randint(1, most)
+
+    def work() -> None:
+        place = pkgutil.resolve_name(owner)
+        whole, calls = getattr(place, name), 0
+
+        def last(*arguments: object, **named: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return whole(*arguments, **named)
+
+        setattr(place, name, last)
         train_into(folder)
 
     return not ended_well(fork(work))
@@ -137,6 +227,8 @@ def main(folder: Path, kind: str, kills: int, seed: int) -> None:
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # loads a second's worth of torch, once for all
     write_encoder(folder / "encoder.safetensors", bars_dataset(90))
+    if STAGE == "distill":
+        write_members(folder / "members", bars_dataset(90))
     for name in ("whole", "killed"):
         shutil.rmtree(folder / name, ignore_errors=True)
         (folder / name).mkdir(parents=True)
@@ -161,6 +253,7 @@ def main(folder: Path, kind: str, kills: int, seed: int) -> None:
 KINDS: dict[str, Callable[[Path, random.Random, float], bool]] = {
     "moments": kill_at_a_moment,
     "writes": kill_at_a_write,
+    "points": kill_at_a_point,
     "corrupt": corrupt_newest,
 }
 

@@ -67,6 +67,7 @@ ENGINE: dict[str, Any] = {
     "clip_norm": 0.0,
     "micro_batches": 1,
     "patience": 0,
+    "precision": "float32",
     "optimizer": OPTIMIZER,
     "schedule": SCHEDULE,
     "fine_tune": FINE_TUNE,

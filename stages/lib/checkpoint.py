@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from stages.lib.errors import InputError
+from stages.lib.artifacts import naming_a_full_disk
+from stages.lib.errors import InputError, MachineError
+from stages.lib.lock import is_writer
 from stages.lib.progress import say
 
 KEPT = 2
@@ -32,7 +34,10 @@ _TENSORS, _FACTS, _MANIFEST = "tensors.safetensors", "state.json", "MANIFEST.sha
 
 
 class CheckpointStore:
-    """The checkpoints of one computation: `folder` holds its generations, `key` names its inputs."""
+    """The checkpoints of one computation: `folder` holds its generations, `key` names its inputs.
+
+    Of several processes at one computation all read, and one writes (lib/lock.py).
+    """
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
@@ -42,24 +47,36 @@ class CheckpointStore:
         self, epoch: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any], steps: int = 0
     ) -> None:
         """Write the generation after `epoch` epochs and `steps` of the next, then drop all but two."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".tmp-*"):
-            shutil.rmtree(leftover)
+        if not is_writer():
+            return
         name = f"epoch-{epoch:06d}" + (f"+{steps:09d}" if steps else "")
-        temporary, final = self.folder / f".tmp-{epoch}", self.folder / name
-        temporary.mkdir()
         content = {
             _TENSORS: save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}),
             _FACTS: json.dumps({"key": self.key, **facts}).encode(),
         }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._drop_unfinished()
+        try:
+            with naming_a_full_disk(self.folder / name):
+                self._write(self.folder / f".tmp-{epoch}", self.folder / name, content)
+        except MachineError:
+            self._drop_unfinished()
+            raise
+        for old in self._generations()[KEPT:]:
+            shutil.rmtree(old)
+
+    def _write(self, temporary: Path, final: Path, content: Mapping[str, bytes]) -> None:
+        temporary.mkdir()
         for name, data in (*content.items(), (_MANIFEST, _manifest(content).encode())):
             _write_synced(temporary / name, data)
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
         _sync(self.folder)
-        for old in self._generations()[KEPT:]:
-            shutil.rmtree(old)
+
+    def _drop_unfinished(self) -> None:
+        for leftover in self.folder.glob(".tmp-*"):
+            shutil.rmtree(leftover)
 
     def load_newest(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """Return the newest whole generation's tensors and facts, or None; InputError if another run's."""
@@ -79,6 +96,8 @@ class CheckpointStore:
 
     def retire(self) -> None:
         """The run has succeeded: remove its generations, and of other inputs' all but the newest few."""
+        if not is_writer():
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.parent.is_dir():
             others = [path for path in self.folder.parent.iterdir() if path.is_dir()]

@@ -5,7 +5,10 @@ A stage hands over its `run`; what `run` asks for by keyword is what its command
 
 import argparse
 import inspect
+import os
+import subprocess
 import sys
+import tempfile
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +20,15 @@ from stages.lib.artifacts import write_json
 from stages.lib.config import PARAMS_FILE, Section, load_section, load_view, read_params
 from stages.lib.errors import AssayError, MachineError
 from stages.lib.journal import Journal, start_sender, tracking_is_on
-from stages.lib.lock import die_with_parent, only_one
+from stages.lib.lock import die_with_parent, is_writer, only_one
 from stages.lib.provenance import inputs_of_running, running_stage_name
 from stages.lib.state import state_folder
 from stages.lib.threads import pin_threads
 
 Metrics = Mapping[str, Any]
+
+PROCESSES = "ASSAY_PROCESSES"
+"""Environment variable: how many processes of this machine share a stage that learns, one a GPU."""
 
 INTERRUPTED = 130
 """Exit code of a program ended by Ctrl-C (128 + SIGINT)."""
@@ -38,8 +44,10 @@ class Context:
     journal: Journal
 
 
-def stage_main(doc: str | None, model: type[Section], run: Callable[..., Metrics]) -> None:
-    """Run a stage as a program and exit.
+def stage_main(
+    doc: str | None, model: type[Section], run: Callable[..., Metrics], *, shareable: bool = False
+) -> None:
+    """Run a stage as a program and exit; a shareable one in as many processes as ASSAY_PROCESSES says.
 
     `run(params, *, ...)` takes `params` of `model`, and by keyword any of: Path and int (options of the
     command line, `out` among them), a Section subclass (its keys, read from the section of the keyword), and
@@ -47,17 +55,36 @@ def stage_main(doc: str | None, model: type[Section], run: Callable[..., Metrics
     """
     module = Path(sys.argv[0]).stem
     try:
+        if shareable and (processes := _processes()) > 1 and "RANK" not in os.environ:
+            sys.exit(_share(module, processes))
         sys.exit(_main(module, doc or "", model, run))
     except AssayError as error:
         print(f"\n{module}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):  # torch's own
+            raise
         reason = f"{error}; fewer images, fewer classes or a machine with more memory would do"
         print(f"\n{module}: out of memory: {reason}", file=sys.stderr)  # noqa: T201
         sys.exit(MachineError.exit_code)
     except KeyboardInterrupt:
         print(f"\n{module}: interrupted; `make repro` goes on from here", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
+
+
+def _processes() -> int:
+    asked = os.environ.get(PROCESSES) or "1"
+    if not asked.isdigit() or int(asked) < 1:
+        raise MachineError(f"{PROCESSES}={asked}: expected a number of processes, one a GPU")
+    return int(asked)
+
+
+def _share(module: str, processes: int) -> int:
+    """Start the stage in several processes of this machine, and end when they have ended."""
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, "-m", *launcher, "-m", f"stages.{module}", *sys.argv[1:]]
+    # The launcher hands SIGTERM on to its processes, and they save and leave.
+    return subprocess.run(command, check=False, preexec_fn=die_with_parent).returncode
 
 
 def _main(module: str, doc: str, model: type[Section], run: Callable[..., Metrics]) -> int:
@@ -68,6 +95,10 @@ def _main(module: str, doc: str, model: type[Section], run: Callable[..., Metric
     params_file: Path = options.pop("params")
     arguments = options | _views(wanted, params_file)
     out: Path = options["out"]
+    if not is_writer():
+        return _take_part(
+            module, params_file, load_section(model, module, params_file), run, wanted, arguments
+        )
     with only_one(state_folder() / "locks" / f"{out.as_posix().replace('/', '-')}.lock", str(out)):
         params = load_section(model, module, params_file)
         with _recorded(module, read_params(params_file)) as context:
@@ -77,6 +108,23 @@ def _main(module: str, doc: str, model: type[Section], run: Callable[..., Metric
             write_json(out / "metrics.json", metrics)
             outputs = sorted(path for path in out.iterdir() if path.is_file())
             context.journal.finish(flat_numbers(metrics), outputs)
+    return 0
+
+
+def _take_part(
+    module: str,
+    params_file: Path,
+    params: Section,
+    run: Callable[..., Metrics],
+    wanted: Mapping[str, type],
+    arguments: Mapping[str, Any],
+) -> int:
+    """Be one of several processes at a stage that does not write: what it makes goes with it."""
+    inputs = inputs_of_running(module, read_params(params_file))
+    context = _context(module, inputs.key(), Journal.silent())
+    contexts = {name: context for name, kind in wanted.items() if kind is Context}
+    with tempfile.TemporaryDirectory() as folder:
+        run(params, **{**arguments, **contexts, "out": Path(folder)})
     return 0
 
 
@@ -113,10 +161,15 @@ def _recorded(module: str, params: Mapping[str, Any]) -> Iterator[Context]:
     if tracking_is_on():
         start_sender()
     try:
-        yield Context(stage, inputs.key(), state_folder() / "checkpoints" / stage / inputs.key(), journal)
+        yield _context(module, inputs.key(), journal)
     except BaseException as error:
         journal.fail(f"{type(error).__name__}: {error}")
         raise
+
+
+def _context(module: str, key: str, journal: Journal) -> Context:
+    stage = running_stage_name(module)
+    return Context(stage, key, state_folder() / "checkpoints" / stage / key, journal)
 
 
 def flat_values(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -31,6 +31,11 @@ def only_one(path: Path, what: str) -> Iterator[None]:
         yield
 
 
+def is_writer() -> bool:
+    """Say whether this process writes files: of those that torchrun starts for one stage, the first does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def die_with_parent() -> None:
     """Ask Linux to end this process when its parent ends: `kill -9` of DVC must leave no writer behind."""
     if not sys.platform.startswith("linux"):

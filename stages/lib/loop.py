@@ -1,11 +1,13 @@
 """The one training loop: order, augment, step, average, validate, save; the task says what is learned.
 
-The data set is one uint8 tensor on the device. Order and augmentation come from counters (lib/counters.py),
-the rate from how far the run is (lib/schedule.py), and the state is one dataclass saved whole, so a run that
-is killed at any moment and started again ends in the same bytes on a CPU.
+The data set is one uint8 tensor on the device, or is brought batch by batch (lib/feeding.py). Order and
+augmentation come from counters (lib/counters.py), the rate from how far the run is (lib/schedule.py), and
+the state is one dataclass saved whole, so a run that is killed at any moment and started again ends in the
+same bytes on a CPU. Several processes may share each batch (lib/parallel.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -16,21 +18,19 @@ from stages.lib.augment import augment
 from stages.lib.augment_mix import Mix, mixed
 from stages.lib.checkpoint import CheckpointStore
 from stages.lib.counters import epoch_order, generator, seed_layers
+from stages.lib.device import ready_to_learn
 from stages.lib.errors import AssayError, InputError
+from stages.lib.feeding import HostImages
 from stages.lib.fine_tuning import set_trainable, train_mode
 from stages.lib.loop_state import LoopState, Row
 from stages.lib.normalise import Normalisation, normalise
-from stages.lib.optimizers import penalty, set_rates
+from stages.lib.optimizers import penalty
+from stages.lib.parallel import Team, add_up_gradients, average_statistics, team_on
+from stages.lib.precision import arithmetic
 from stages.lib.progress import say, track
+from stages.lib.rates import batch_at, set_rates_at
 from stages.lib.recipe import Recipe
-from stages.lib.schedule import (
-    batch_growth,
-    ema_decay,
-    factor,
-    grown_rate,
-    one_cycle_momentum,
-    scaled_rate,
-)
+from stages.lib.schedule import ema_decay
 from stages.lib.stepping import backward_in_parts, in_parts_that_fit
 from stages.lib.tasks import Task
 from stages.lib.termination import Request, TerminatedError, termination_request
@@ -49,7 +49,8 @@ class DivergedError(AssayError):
 class TrainingSet:
     """images (N, C, H, W) uint8 on the device; sampling weights (N,) on the CPU, None: each sample once.
 
-    strength (N,) on the device: the factor of each sample's augmentation magnitudes, None: 1.
+    strength (N,) on the device: the factor of each sample's augmentation magnitudes, None: 1. host: images
+    that do not fit the device; `images` is then an empty tensor on it.
     """
 
     images: torch.Tensor
@@ -57,6 +58,19 @@ class TrainingSet:
     normalisation: Normalisation
     sampling: torch.Tensor | None = None
     strength: torch.Tensor | None = None
+    host: HostImages | None = None
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.sample_ids)
+
+    def take(self, index: torch.Tensor) -> torch.Tensor:
+        """Return pixels (B, C, H, W) uint8 on the device."""
+        return self.images[index.to(self.images.device)] if self.host is None else self.host.gather(index)
+
+    def batches(self, order: Sequence[torch.Tensor]) -> Generator[torch.Tensor]:
+        """Yield the pixels of each batch of `order`."""
+        return (self.take(index) for index in order) if self.host is None else self.host.batches(order)
 
 
 def fit(
@@ -75,11 +89,13 @@ def fit(
     step and the samples of the batch whose loss is not finite; TerminatedError follows a SIGTERM, once the
     state is saved.
     """
-    # Here, not where the device is chosen: it imports a second's worth of torch that inference goes without.
-    torch.use_deterministic_algorithms(data.images.device.type == "cpu")
+    team = team_on(data.images.device)
+    for network in (state.network, state.averaged):
+        ready_to_learn(network, data.images)
     if store is not None and (saved := store.load_newest()) is not None:
         state.restore(*saved)
         say(f"{label}: resuming after epoch {state.epoch} of {recipe.epochs}")
+    team.wait()  # until all have read what the first will soon replace
     tell = report or _ignore
     for row in state.history:
         tell(row)
@@ -88,7 +104,7 @@ def fit(
             if stopping.is_over(state.history, recipe):
                 say(f"{label}: no better val loss for {recipe.patience} epochs, ended after {state.epoch}")
                 break
-            row = _epoch(state, task, data, recipe, epoch, store, request)
+            row = _epoch(state, task, data, recipe, epoch, store, request, team)
             state.epoch += 1
             state.history.append(row)
             if recipe.patience and stopping.just_improved(state.history, recipe):
@@ -113,21 +129,28 @@ def _epoch(
     epoch: int,
     store: CheckpointStore | None,
     request: Request,
+    team: Team,
 ) -> Row:
     phase, _ = recipe.phase_at(epoch)
     batches = batches_of(data, recipe, epoch)
     set_trainable(state.network, recipe.tuning, body_frozen=phase.body_rate == 0)
     train_mode(state.network, recipe.tuning)
     rate = 0.0
-    for position in range(len(state.losses), len(batches)):
-        if request.came:
-            _leave(state, store)
-        rate = _set_rates(state, recipe, epoch, (position + 0.5) / len(batches))
-        state.losses.append(_step(state, task, data, recipe, batches[position], epoch, position))
-        state.step += 1
+    begun = len(state.losses)
+    with closing(data.batches(batches[begun:])) as feed:
+        for position, pixels in enumerate(feed, begun):
+            if team.any(request.came):
+                _leave(state, store)
+            share = (position + 0.5) / len(batches)
+            rate = set_rates_at(state.optimizer, state.history, recipe, epoch, share)
+            place = epoch, position
+            state.losses.append(_step(state, task, data, recipe, batches[position], pixels, place, team))
+            state.step += 1
     total = _mean_loss(state, batches, data, store)
     state.losses = []
-    figures = task.validate(state.averaged)
+    for network in (state.network, state.averaged):
+        average_statistics(team, network)
+    figures = team.firsts(task.validate(state.averaged))
     if recipe.patience and "val_loss" not in figures:
         raise InputError("patience waits for a better val loss, but the val split is empty: set it to 0")
     terms = {"train_loss": total, "regularisation_loss": penalty(state.optimizer)}
@@ -145,51 +168,24 @@ def _leave(state: LoopState, store: CheckpointStore | None) -> None:
     )
 
 
-def _progress(recipe: Recipe, epoch: int, share: float) -> float:
-    """Return how much of the phase is done at `share` of `epoch`."""
-    phase, before = recipe.phase_at(epoch)
-    return (epoch - before + share) / phase.epochs
-
-
-def batch_at(recipe: Recipe, epoch: int) -> int:
-    """Return the most images a step of this epoch takes."""
-    return round(recipe.batch_size * _growth(recipe, epoch))
-
-
-def _growth(recipe: Recipe, epoch: int) -> float:
-    if not recipe.schedule.grow_batch:
-        return 1.0
-    begun = _progress(recipe, epoch, 0.0)
-    return batch_growth(begun, recipe.warmup_fraction, recipe.schedule, recipe.batch_size)
-
-
-def _set_rates(state: LoopState, recipe: Recipe, epoch: int, share: float) -> float:
-    """Set the rates of the step at `share` of the epoch, and return the head's."""
-    (phase, before), how = recipe.phase_at(epoch), recipe.schedule
-    done = _progress(recipe, epoch, share)
-    losses = [float(row["val_loss"]) for row in state.history[before:] if "val_loss" in row]
-    at = grown_rate(factor(done, recipe.warmup_fraction, how, losses), _growth(recipe, epoch))
-    peak = scaled_rate(
-        recipe.learning_rate, recipe.batch_size, recipe.rate_batch or recipe.batch_size, recipe.rate_scaling
-    )
-    momentum = 0.0
-    if how.kind == "one_cycle" and how.momentum_low:
-        momentum = one_cycle_momentum(done, recipe.warmup_fraction, recipe.rule.momentum, how.momentum_low)
-    set_rates(state.optimizer, peak * at, phase.body_rate, momentum)
-    return peak * at
-
-
 def batches_of(data: TrainingSet, recipe: Recipe, epoch: int) -> tuple[torch.Tensor, ...]:
     """Cut the epoch's order into batches of nearly equal size, none too large, no sample left out."""
-    n = len(data.images)
+    n = len(data)
     return epoch_order(n, data.sampling, recipe.seed, epoch).tensor_split(-(-n // batch_at(recipe, epoch)))
 
 
 def prepare(
-    data: TrainingSet, recipe: Recipe, index: torch.Tensor, randomness: torch.Generator
+    data: TrainingSet,
+    recipe: Recipe,
+    index: torch.Tensor,
+    randomness: torch.Generator,
+    pixels: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return images (B, C, H, W) float32 as the network gets them: augmented, then normalised."""
-    images = data.images[index].float() / 255
+    """Return images (B, C, H, W) float32 as the network gets them: augmented, then normalised.
+
+    pixels (B, C, H, W) uint8 are those at `index`, where they are at hand already.
+    """
+    images = (data.take(index) if pixels is None else pixels).float() / 255
     if recipe.augmentation is not None:
         strength = None if data.strength is None else data.strength[index]
         images = augment(images, recipe.augmentation, randomness, strength)
@@ -212,30 +208,39 @@ def _step(
     data: TrainingSet,
     recipe: Recipe,
     batch: torch.Tensor,
-    epoch: int,
-    position: int,
+    pixels: torch.Tensor,
+    place: tuple[int, int],
+    team: Team,
 ) -> torch.Tensor:
     """Take one step on the samples at `batch` (B,), in as many parts as fit; return the batch's mean loss.
 
-    Augmentation is drawn for the batch, mixing within each part: a partner must be at hand.
+    `place` is the epoch and the step in it. Augmentation is drawn for the batch, mixing within each part: a
+    partner must be at hand.
     """
     device = data.images.device
     index = batch.to(device)
     state.optimizer.zero_grad(set_to_none=True)
 
     def attempt(parts: int) -> torch.Tensor:
-        randomness = generator(device, "batch", recipe.seed, epoch, position)
-        images = prepare(data, recipe, index, randomness)
+        randomness = generator(device, "batch", recipe.seed, *place)
+        images = prepare(data, recipe, index, randomness, pixels)
 
         def loss_of(piece: torch.Tensor, part: int) -> torch.Tensor:
-            seed_layers("layers", recipe.seed, epoch, position, part)
-            some = images if parts == 1 else images[piece]
+            seed_layers("layers", recipe.seed, *place, part)
+            some = images if len(piece) == len(index) else images[piece]
             some, mixture = mix(some, recipe, randomness)
-            return task.loss(state.network, some, index[piece], randomness, mixture)
+            with arithmetic(device, recipe.precision):
+                return task.loss(state.network, some, index[piece], randomness, mixture)
 
-        return backward_in_parts(loss_of, lambda piece: task.mass(index[piece]), len(index), parts, device)
+        def mass_of(piece: torch.Tensor) -> torch.Tensor | float:
+            return task.mass(index[piece])
 
-    loss, state.parts = in_parts_that_fit(attempt, state.network, len(index), state.parts)
+        return backward_in_parts(loss_of, mass_of, len(index), parts, team, state.scale.value)
+
+    loss, state.parts = in_parts_that_fit(attempt, state.network, len(index), state.parts, team)
+    loss = add_up_gradients(team, state.network, loss)
+    if not state.scale.is_sound(state.network.parameters(), recipe.precision):
+        return loss
     if recipe.clip_norm:
         nn.utils.clip_grad_norm_(state.network.parameters(), recipe.clip_norm)
     state.optimizer.step()

@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
 from stages.lib.optimizers import new_optimizer
+from stages.lib.precision import LossScale
 from stages.lib.recipe import Recipe
 
 Row = dict[str, int | float | str]
@@ -31,6 +32,7 @@ class LoopState:
     history: list[Row] = field(default_factory=list)
     losses: list[torch.Tensor] = field(default_factory=list)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
+    scale: LossScale = field(default_factory=LossScale)
 
     @classmethod
     def start(cls, network: nn.Module, recipe: Recipe) -> "LoopState":
@@ -39,7 +41,8 @@ class LoopState:
         optimizer = new_optimizer(
             network, recipe.rule, recipe.tuning, recipe.learning_rate, recipe.weight_decay
         )
-        return cls(network, averaged, optimizer, parts=recipe.parts)
+        scale = LossScale.start(recipe.precision)
+        return cls(network, averaged, optimizer, parts=recipe.parts, scale=scale)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return every tensor by a name of its own."""
@@ -57,7 +60,8 @@ class LoopState:
 
     def facts(self) -> dict[str, Any]:
         """Return everything that is no tensor, as JSON values."""
-        return {"epoch": self.epoch, "step": self.step, "parts": self.parts, "history": self.history}
+        counts = {"epoch": self.epoch, "step": self.step, "parts": self.parts}
+        return counts | {"history": self.history, "scale": asdict(self.scale)}
 
     def restore(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
         """Become the state that `tensors` and `facts` describe."""
@@ -69,16 +73,25 @@ class LoopState:
             moments = _under(f"optimizer/{name}/", tensors)
             if moments:
                 self.optimizer.state[parameter] = {
-                    key: value if key == "step" and not self._counts_on_device() else value.to(parameter)
+                    key: value
+                    if key == "step" and not self._counts_on_device()
+                    else _laid_out(value, parameter)
                     for key, value in moments.items()
                 }
         self.losses = list(tensors["losses"].to(device)) if "losses" in tensors else []
         self.epoch, self.step, self.parts = facts["epoch"], facts["step"], facts["parts"]
-        self.history = facts["history"]
+        self.history, self.scale = facts["history"], LossScale(**facts["scale"])
 
     def _counts_on_device(self) -> bool:
         """A fused optimiser of torch counts its steps where the parameters are, all others on the CPU."""
         return bool(self.optimizer.defaults.get("fused"))
+
+
+def _laid_out(value: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
+    """Return the values in the parameter's order in memory, by which a fused optimiser goes."""
+    if value.shape != parameter.shape:
+        return value.to(parameter)
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -53,7 +53,8 @@ def running_stage_name(module: str) -> str:
 
 def inputs_of_running(module: str, params: Mapping[str, Any]) -> Inputs:
     """Describe the stage that runs in this process, from dvc.yaml and the upstream digests in dvc.lock."""
-    command = shlex.join(["python", *sys.orig_argv[1:]])
+    # torchrun adds -u; the computation is the same with and without it.
+    command = shlex.join(["python", *(word for word in sys.orig_argv[1:] if word != "-u")])
     stage = _yaml_map(DVC_FILE).get("stages", {}).get(module, {})
     leaves = {name: _leaf(params, name) for name in stage.get("params", [])}
     known = _locked_outputs()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from stages.lib.augment import Augmentation
 from stages.lib.fine_tuning import Tuning
 from stages.lib.optimizers import UpdateRule
+from stages.lib.precision import Precision
 from stages.lib.schedule import Scaling, Schedule
 
 
@@ -43,6 +44,7 @@ class Recipe:
     clip_norm: float = 0.0
     parts: int = 1
     patience: int = 0
+    precision: Precision = "float32"
 
     @property
     def epochs(self) -> int:

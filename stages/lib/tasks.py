@@ -17,6 +17,7 @@ from stages.lib.augment_mix import Mix
 from stages.lib.counters import generator
 from stages.lib.followed import probs_of_label
 from stages.lib.normalise import Normalisation, normalise
+from stages.lib.stepping import in_chunks_that_fit
 
 CHUNK = 512
 """Images per forward pass outside training; fixed, because another chunking may round differently."""
@@ -62,13 +63,19 @@ class Held:
 
 
 def forward(network: nn.Module, images: torch.Tensor, normalisation: Normalisation) -> torch.Tensor:
-    """Run a network over images (N, C, H, W) uint8 in chunks, in evaluation mode, without gradients."""
+    """Run a network over images (N, C, H, W) uint8 in chunks, in evaluation mode, without gradients.
+
+    The images may lie elsewhere than the network; the result is where the network is.
+    """
     network.eval()
+    device = next(network.parameters()).device
+
+    def look(chunk: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = network(normalise(chunk.to(device).float() / 255, normalisation))
+        return found
+
     with torch.no_grad():
-        chunks = [
-            network(normalise(chunk.float() / 255, normalisation)) for chunk in torch.split(images, CHUNK)
-        ]
-    return torch.cat(chunks)
+        return in_chunks_that_fit(look, images, CHUNK)
 
 
 def as_images(pixels: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -6,6 +6,7 @@ import torch
 from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
+from stages.lib.feeding import HostImages, must_stream
 from stages.lib.loop import TrainingSet
 from stages.lib.nets import RESIDUAL, Architecture
 from stages.lib.normalise import Normalisation
@@ -24,8 +25,14 @@ def training_set(
     normalisation: Normalisation,
     device: torch.device,
     plan: ClassPlan | None = None,
+    *,
+    may_stream: bool = False,
 ) -> TrainingSet:
-    """Put the samples at `positions` (M,) on the device, drawn and augmented by class as a plan says."""
+    """Put the samples at `positions` (M,) on the device, drawn and augmented by class as a plan says.
+
+    may_stream: where they do not fit, they are brought from `dataset.pixels` batch by batch, without a copy
+    of them all.
+    """
     if not len(positions):
         raise InputError("the train split has no images: see data/split/splits.csv and the split section")
     sampling, strength = None, None
@@ -34,6 +41,10 @@ def training_set(
     if plan is not None and plan.strength is not None:
         strength = torch.from_numpy(plan.strength[dataset.labels[positions]]).float().to(device)
     ids = tuple(dataset.sample_ids[position] for position in positions)
+    if may_stream and must_stream(len(positions) * dataset.pixels[0].nbytes, device):
+        empty = as_images(dataset.pixels[:0], device)
+        host = HostImages(dataset.pixels, positions, device)
+        return TrainingSet(empty, ids, normalisation, sampling, strength, host)
     return TrainingSet(as_images(dataset.pixels[positions], device), ids, normalisation, sampling, strength)
 
 
@@ -45,10 +56,14 @@ def labels_of(dataset: Dataset, positions: np.ndarray, device: torch.device) -> 
 def held_out(
     dataset: Dataset, positions: np.ndarray, normalisation: Normalisation, device: torch.device
 ) -> Held | None:
-    """Return samples to look at after each epoch, or None where there are none."""
+    """Return samples to look at after each epoch, or None where there are none.
+
+    Their images stay in the machine's memory where they would not fit the device's.
+    """
     if not len(positions):
         return None
-    images = as_images(dataset.pixels[positions], device)
+    stay = must_stream(len(positions) * dataset.pixels[0].nbytes, device)
+    images = as_images(dataset.pixels[positions], torch.device("cpu") if stay else device)
     return Held(images, labels_of(dataset, positions, device), normalisation)
 
 

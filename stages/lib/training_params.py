@@ -116,6 +116,7 @@ class EngineParams(SteppingParams):
     clip_norm: float = Field(ge=0, le=1.0e6)
     micro_batches: int = Field(ge=1, le=65_536)
     patience: int = Field(ge=0, le=100_000)
+    precision: Literal["float32", "bfloat16", "float16"]
     optimizer: OptimizerParams
     schedule: ScheduleParams
     fine_tune: FineTuneParams
@@ -133,6 +134,7 @@ class EngineParams(SteppingParams):
             clip_norm=self.clip_norm,
             parts=self.micro_batches,
             patience=self.patience,
+            precision=self.precision,
             rule=UpdateRule(**self.optimizer.model_dump()),
             schedule=Schedule(**self.schedule.model_dump()),
             tuning=Tuning(**self.fine_tune.model_dump()),

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from stages.lib.normalise import Normalisation, normalise
+from stages.lib.stepping import in_chunks_that_fit
 from stages.lib.tasks import CHUNK
 
 
@@ -41,10 +42,11 @@ def class_probs(
     """Return pred_probs (N, K): the views' weighted mean of probabilities, for images (N, C, H, W) uint8."""
     network.eval()
     total = sum(view.weight for view in views)
-    chunks = []
+
+    def look(chunk: torch.Tensor) -> torch.Tensor:
+        ready = normalise(chunk.float() / 255, normalisation)
+        parts = [view.weight / total * functional.softmax(network(see(ready, view)), 1) for view in views]
+        return torch.stack(parts).sum(0)
+
     with torch.no_grad():
-        for chunk in torch.split(images, CHUNK):
-            ready = normalise(chunk.float() / 255, normalisation)
-            parts = [view.weight / total * functional.softmax(network(see(ready, view)), 1) for view in views]
-            chunks.append(torch.stack(parts).sum(0))
-    return torch.cat(chunks)
+        return in_chunks_that_fit(look, images, CHUNK)

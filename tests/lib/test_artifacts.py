@@ -1,5 +1,7 @@
 """Files are whole, the same for the same values, and inert in a spreadsheet."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.lib.artifacts import atomic, read_csv, read_json, read_npy, write_csv, write_json, write_npy
+from stages.lib.errors import MachineError
 
 _text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 
@@ -68,3 +71,20 @@ def test_objects_that_need_pickle_are_refused(tmp_path: Path) -> None:
         write_npy(tmp_path / "a.npy", np.array([{}], dtype=object))
     write_npy(tmp_path / "b.npy", np.arange(3))
     assert read_npy(tmp_path / "b.npy", mmap=True).tolist() == [0, 1, 2]
+
+
+def test_f12_f13_a_full_disk_is_named_with_its_file_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "facts.json"
+    write_json(path, {"a": 1})
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MachineError, match=r"facts.json: no space left to write it"):
+        write_json(path, {"a": 2})
+    monkeypatch.undo()
+    assert read_json(path) == {"a": 1}
+    assert [found.name for found in tmp_path.iterdir()] == ["facts.json"]

@@ -1,11 +1,15 @@
+import errno
+import os
+import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from stages.lib.checkpoint import ABANDONED_KEPT, CheckpointStore
-from stages.lib.errors import InputError
+from stages.lib.errors import InputError, MachineError
 
 
 def saved(folder: Path, epochs: int = 3, key: str = "mine") -> CheckpointStore:
@@ -91,3 +95,51 @@ def test_checkpoints_do_not_grow_without_bound(tmp_path: Path) -> None:
 def test_retiring_what_was_never_saved_is_quiet(tmp_path: Path) -> None:
     CheckpointStore(tmp_path / "a" / "b", "k").retire()
     assert not (tmp_path / "a").exists()
+
+
+def test_f12_a_disk_that_is_full_at_any_write_leaves_the_last_checkpoint_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(tmp_path / "k", "k")
+    store.save(1, {"a": torch.zeros(2)}, {"epoch": 1})
+    calls: list[int] = []
+    fsync = os.fsync
+
+    def full(descriptor: int, at: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    for at in (1, 2, 3):  # the tensors, the facts, the manifest
+        calls.clear()
+        monkeypatch.setattr(os, "fsync", partial(full, at=at))
+        with pytest.raises(
+            MachineError, match=r"epoch-000002: no space left to write it \([\d,]+ bytes are free"
+        ):
+            store.save(2, {"a": torch.ones(2)}, {"epoch": 2})
+        found = store.load_newest()
+        assert found is not None
+        assert found[1] == {"epoch": 1}
+        assert [path.name for path in store.folder.iterdir()] == ["epoch-000001"]
+    monkeypatch.undo()
+    store.save(2, {"a": torch.ones(2)}, {"epoch": 2})
+    assert store.load_newest() is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_f12_a_disk_that_is_really_full_is_one_message(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", small], check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        store = CheckpointStore(small / "k", "k")
+        store.save(1, {"a": torch.zeros(1000)}, {"epoch": 1})
+        with pytest.raises(MachineError, match="no space left"):
+            store.save(2, {"a": torch.zeros(100_000)}, {"epoch": 2})
+        found = store.load_newest()
+        assert found is not None
+        assert found[1] == {"epoch": 1}
+    finally:
+        subprocess.run(["umount", small], check=True)

@@ -39,6 +39,10 @@ def run(params: Params, *, seed: int, out: Path, train: View, context: Context) 
         raise InputError("file.csv, row 3: seed 13 is unlucky: take another")
     if seed == 40:
         np.empty((10**9, 10**6))
+    if seed == 41:
+        raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2 GiB")
+    if seed == 42:
+        raise RuntimeError("a bug")
     if seed == 99:
         time.sleep(60)
     return {"product": params.factor * seed, "seeds": len(train.seeds), "stage": context.stage}
@@ -95,12 +99,20 @@ def test_a_fault_in_the_input_is_one_message_and_exit_code_2(toy: Path) -> None:
     assert not (toy / "data/toy/metrics.json").exists()
 
 
-def test_too_little_memory_is_one_message_and_exit_code_3(toy: Path) -> None:
+def test_F10_too_little_memory_is_one_message_and_exit_code_3(toy: Path) -> None:
     code, errors = finish(toy, 40)
     assert code == 3
     assert "toy: out of memory" in errors
     assert "(1000000000, 1000000)" in errors
     assert "Traceback" not in errors
+
+
+def test_F11_a_full_gpu_is_one_message_and_a_bug_stays_a_traceback(toy: Path) -> None:
+    code, errors = finish(toy, 41)
+    assert code == 3
+    assert "toy: out of memory: CUDA out of memory. Tried to allocate 2 GiB" in errors
+    assert "Traceback" not in errors
+    assert "RuntimeError: a bug" in finish(toy, 42)[1]
 
 
 def test_a_fault_in_the_params_stops_before_run(toy: Path) -> None:
@@ -132,6 +144,17 @@ def test_F2_a_stage_ends_when_the_process_that_started_it_is_killed(toy: Path) -
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(pid)
+
+
+def test_F4_an_interrupted_stage_says_so_and_exits_130(toy: Path) -> None:
+    process = start(toy, 99)
+    wait_for(toy / "started")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "toy: interrupted; `make repro` goes on from here" in errors
+    assert "Traceback" not in errors
+    assert finish(toy, 2)[0] == 0  # nothing is left that would hinder the next run
 
 
 def alive(pid: int) -> bool:

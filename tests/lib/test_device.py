@@ -1,10 +1,13 @@
+import resource
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from stages import train
-from stages.lib.device import SMALL_SIDE, VARIABLE, torch_device
+from stages.lib.device import SMALL_SIDE, VARIABLE, keep_freed_memory, ready_to_learn, torch_device
 from stages.lib.errors import MachineError
 from stages.lib.threads import THREADS
 from stages.lib.zeros_network import zeros_network_probs
@@ -50,3 +53,25 @@ def test_p6_a_stage_that_learns_asks_for_the_device_before_it_computes(
     ):
         with pytest.raises(MachineError, match="set ASSAY_DEVICE=cpu or auto"):
             start()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_memory_that_a_step_frees_is_at_hand_for_the_next() -> None:
+    keep_freed_memory()
+
+    def faults_of_a_step() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        kept = [torch.ones(1 << 20) for _ in range(8)]
+        del kept
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert min(faults_of_a_step() for _ in range(5)) < 1000  # 8 x 4 MiB are 8,192 pages
+
+
+@pytest.mark.parametrize(("side", "last"), [(8, False), (32, True)])
+def test_small_images_stay_as_they_lie_and_photographs_go_channels_last(side: int, last: bool) -> None:
+    network = nn.Conv2d(3, 8, 3)
+    ready_to_learn(network, torch.zeros((1, 3, side, side), dtype=torch.uint8))
+    assert network.weight.is_contiguous(memory_format=torch.channels_last) is last
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory

@@ -261,3 +261,27 @@ def test_whole_val_is_looked_at_after_every_epoch() -> None:
     what = Classification(labels, torch.ones(3), 0.0, Counting(data.images, labels, FACTS))
     fit(LoopState.start(network(), PLAIN), what, data, PLAIN)
     assert seen == [24] * 4
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "muon"])
+def test_r1_a_network_laid_out_channels_last_resumes_to_the_same_bytes(tmp_path: Path, kind: str) -> None:
+    pixels, labels = bars(24, side=20, channels=3)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    data = TrainingSet(images, tuple(f"s{at}" for at in range(24)), Normalisation((0.3,) * 3, (0.25,) * 3))
+    recipe = replace(PLAIN, rule=UpdateRule(kind), phases=(Phase("all", 2, 1.0),))  # type: ignore[arg-type]
+
+    def start() -> LoopState:
+        shape = Architecture(3, 20, (8, 16), 3)
+        return LoopState.start(new_classifier(shape, torch.zeros(3), generator(CPU, "wide")), recipe)
+
+    what = Disturbed(torch.from_numpy(labels), torch.ones(3), 0.0, None)
+    whole = fit(start(), what, data, recipe)
+    kernel = whole.network.get_parameter("body.blocks.0.conv1.weight")
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    CALLS.clear()
+    store = CheckpointStore(tmp_path / "k", "k")
+    with pytest.raises(TerminatedError):
+        fit(start(), replace(what, terminate_at=2), data, recipe, store=store)
+    again = fit(start(), what, data, recipe, store=store)
+    assert same(again.network, whole.network)
+    assert same(again.averaged, whole.averaged)
