@@ -8,12 +8,13 @@ from made_run import FOLDERS, MadeRun, small_run, write_predicted
 
 from stages import evaluate
 from stages.lib.artifacts import read_csv, read_json, write_json
+from stages.lib.comparisons import holm_by_question, planned_pairs
 from stages.lib.errors import InputError
 from stages.lib.leaks import Leak, write_leaks
 from stages.lib.predictions import Predictions, read_predictions, write_predictions
 from stages.lib.truth import joined_groups
 
-PARAMS = evaluate.Params(bootstrap_draws=500, confidence=0.95, ece_bins=10, seed=0)
+PARAMS = evaluate.Params(bootstrap_draws=500, confidence=0.95, ece_bins=10, seed=0, top_k=2)
 # pandas is not among them: pyarrow itself imports it where it converts arrays.
 HEAVY = ("torch", "sklearn", "matplotlib", "mlflow", "scipy", "cleanlab", "great_expectations", "faiss")
 
@@ -34,9 +35,26 @@ def results(made, tmp_path_factory):
 
 def test_every_prediction_gets_the_record_that_the_contract_names(results):
     wanted = {"n", "top1_accuracy", "top1_accuracy_ci", "balanced_accuracy", "macro_f1", "log_loss", "ece"}
+    wanted |= {"topk_accuracy", "auroc", "brier", "ece_adaptive"}
+    with_intervals = ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "ece_adaptive")
     for split in ("val", "test"):
         assert {"dummy", "linear", "seed0", "seed1", "ensemble", "student"} <= set(results[split])
-        assert all(set(record) == wanted for record in results[split].values())
+        also = {f"{name}_ci" for name in with_intervals} if split == "test" else set()
+        assert all(set(record) == wanted | also for record in results[split].values())
+    for record in results["test"].values():
+        for name in with_intervals:
+            low, high = record[f"{name}_ci"]
+            assert low <= record[name] + 1e-12, name
+            assert record[name] - 1e-12 <= high, name
+
+
+def test_every_class_is_told_with_its_n_and_interval(results):
+    classes, n = results["classes"], results["test"]["ensemble"]["n"]
+    assert sum(record["n"] for record in classes.values()) == n
+    assert sum(record["n_predicted"] for record in classes.values()) == n
+    for record in classes.values():
+        low, high = record["recall_ci"]
+        assert low <= record["recall"] <= high
 
 
 def test_accuracy_and_n_are_those_of_a_plain_loop_over_the_file(made, results):
@@ -65,7 +83,7 @@ def test_a_comparison_is_the_difference_of_the_accuracies_on_the_same_samples(re
 
 def test_the_comparisons_are_planned_from_names_alone():
     names = ["dummy", "linear", "seed0", "seed10", "seed0_tta", "ensemble", "ensemble_tta", "student"]
-    assert [pair.name for pair in evaluate.planned_pairs(names)] == [
+    assert [pair.name for pair in planned_pairs(names)] == [
         "ensemble_minus_dummy",
         "ensemble_minus_linear",
         "ensemble_minus_seed_mean",
@@ -78,9 +96,9 @@ def test_the_comparisons_are_planned_from_names_alone():
 
 
 def test_p_values_are_corrected_for_the_comparisons_of_their_own_question():
-    pairs = evaluate.planned_pairs(["dummy", "linear", "seed0", "ensemble", "student"])
+    pairs = planned_pairs(["dummy", "linear", "seed0", "ensemble", "student"])
     assert [pair.question for pair in pairs] == ["baseline"] * 2 + ["ingredient"] * 3
-    found = evaluate.holm_by_question(pairs, [0.001, 0.02, 0.02, 0.5, 0.9])
+    found = holm_by_question(pairs, [0.001, 0.02, 0.02, 0.5, 0.9])
     assert found == pytest.approx([0.002, 0.02, 0.06, 1.0, 1.0])
 
 

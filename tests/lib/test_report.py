@@ -9,7 +9,7 @@ from stages import evaluate
 from stages.lib import charts, report_words
 from stages.lib.metrics import CalibrationBin
 
-PARAMS = evaluate.Params(bootstrap_draws=200, confidence=0.95, ece_bins=10, seed=0)
+PARAMS = evaluate.Params(bootstrap_draws=200, confidence=0.95, ece_bins=10, seed=0, top_k=2)
 VOID = {"meta", "link", "img", "br", "hr", "input", "base"}
 
 PAYLOADS = [
