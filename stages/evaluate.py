@@ -4,7 +4,8 @@ From prediction files alone (`data/baseline/predictions`, `data/predict/predicti
 labels and splits; every prediction, dummy to ensemble, passes the same code. Nothing is chosen here by test.
 - Accuracies carry Wilson intervals on the effective number of samples, other metrics BCa intervals over
   groups (`lib/bca.py`), calibration errors one of their own (`lib/gap_interval.py`); differences carry paired
-  bootstrap intervals over groups and an exact sign test (McNemar's where every group is one image): `lib/intervals.py`.
+  bootstrap intervals over groups and an exact sign test, McNemar's where every group is one image
+  (`lib/comparisons.py`).
 - P-values are also given corrected by Holm for how many comparisons answer the same question: is the model
   better than a baseline, and does an ingredient (ensemble, augmentation at test time, distillation) help?
 - Where an official split leaks, every accuracy also stands without them (`lib/duplicate_tax.py`).

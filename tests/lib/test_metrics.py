@@ -49,7 +49,7 @@ def test_topk_brier_and_auroc_equal_scikit_learns(case, k):
 
     pred_probs, labels = case
     n_classes = pred_probs.shape[1]
-    if 2 < n_classes and k < n_classes and len(np.unique(pred_probs)) == pred_probs.size:
+    if n_classes > 2 and k < n_classes and len(np.unique(pred_probs)) == pred_probs.size:
         expected = reference.top_k_accuracy_score(labels, pred_probs, k=k, labels=range(n_classes))
         assert metrics.topk_accuracy(pred_probs, labels, k) == pytest.approx(expected, abs=1e-9)
     whole = pred_probs / pred_probs.sum(1, keepdims=True)
