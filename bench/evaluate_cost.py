@@ -13,6 +13,7 @@ import time
 import numpy as np
 
 from stages import evaluate
+from stages.lib.gains import Costs
 from stages.lib.truth import Entry, Truth
 
 
@@ -54,9 +55,17 @@ def main() -> None:
     first = ["dummy", "linear", "ensemble", "ensemble_tta", "student", "student_tta"]
     names = [*first, *(f"seed{seed}" for seed in range(max(0, asked.predictions - len(first))))]
     entries = {name: made_entry(name, truth, rng) for name in names[: asked.predictions]}
-    params = evaluate.Params(bootstrap_draws=asked.draws, confidence=0.95, ece_bins=15, seed=0, top_k=3)
+    params = evaluate.Params(
+        bootstrap_draws=asked.draws,
+        confidence=0.95,
+        ece_bins=15,
+        seed=0,
+        top_k=3,
+        max_answered_error=0.02,
+        min_slice_size=20,
+    )
     started = time.process_time()
-    found = evaluate.figures(truth, entries, params)
+    found = evaluate.figures(truth, entries, params, Costs(4, 5, 0.2))
     spent = time.process_time() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

@@ -23,16 +23,22 @@ from typing import Any
 from pydantic import Field
 
 from stages.lib import metrics
-from stages.lib.artifacts import write_csv, write_text
+from stages.lib.abstention import operating_point, risk_curve
+from stages.lib.artifacts import read_json, write_text
+from stages.lib.calibration import warm
 from stages.lib.cli import stage_main
 from stages.lib.comparisons import MAIN, compare, planned_pairs
 from stages.lib.config import Section
 from stages.lib.duplicate_tax import meaning, taxes
+from stages.lib.evaluation_files import write_plots, write_tables
+from stages.lib.gains import Costs, gains
 from stages.lib.leaks import leaked_test_ids
 from stages.lib.prior_findings import Folders
 from stages.lib.report import build_report
-from stages.lib.scored_rows import Evaluation
-from stages.lib.scores import Scoring, class_records, over_seeds, part, score_all
+from stages.lib.sample_facts import sample_facts
+from stages.lib.scored_rows import Evaluation, Tables
+from stages.lib.scores import Scoring, class_records, over_seeds, part, score_all, seed_names
+from stages.lib.slices import find_slices, summary
 from stages.lib.truth import SCORED, Entry, Truth, has_official_split, load_entries, load_truth
 
 
@@ -43,6 +49,8 @@ class Params(Section):
     confidence: float = Field(gt=0.5, lt=1)
     ece_bins: int = Field(ge=2, le=100)
     top_k: int = Field(ge=2, le=1000)
+    max_answered_error: float = Field(ge=0, lt=1)
+    min_slice_size: int = Field(ge=1)
     seed: int = Field(ge=0)
 
 
@@ -60,39 +68,41 @@ def headline_name(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return max(test, key=lambda name: (val.get(name, {}).get("top1_accuracy", -1.0), name))
 
 
-def figures(truth: Truth, entries: Mapping[str, Entry], params: Params) -> dict[str, Any]:
+def figures(truth: Truth, entries: Mapping[str, Entry], params: Params, costs: Costs) -> dict[str, Any]:
     """Return what metrics.json says from predictions and truth alone."""
     top_k = min(params.top_k, len(truth.classes))
     how = Scoring(params.confidence, params.bootstrap_draws, params.seed, params.ece_bins, top_k)
     scores = score_all(truth, entries, how)
     main = entries[headline_name(scores)]
+    comparisons = compare(truth, entries, planned_pairs(list(entries)), how)
+    parts = part(truth, main, "val"), part(truth, main, "test")
     return scores | {
-        "comparisons": compare(truth, entries, planned_pairs(list(entries)), how),
-        "classes": class_records(truth, main, params.confidence),
+        "abstention": operating_point(*parts, params.max_answered_error, params.ece_bins, params.confidence),
+        "comparisons": comparisons,
+        "gains": gains(truth, entries, comparisons, costs, params.confidence),
         "seeds": {name: over_seeds(scores[name]) for name in SCORED},
     }
 
 
-def write_plots(truth: Truth, entry: Entry, scores: Mapping[str, Any], params: Params, out: Path) -> None:
-    """Write the tables that `dvc plots` draws: confusion.csv, calibration.csv, accuracy.csv, all of test."""
-    pred_probs, labels, _ = part(truth, entry, "test")
-    predicted = metrics.top1(pred_probs)
-    pairs = zip(labels.tolist(), predicted.tolist(), strict=True)
-    named = [(truth.classes[actual], truth.classes[said]) for actual, said in pairs]
-    write_csv(out / "confusion.csv", ("actual", "predicted"), named)
-    bins = metrics.calibration_table(pred_probs, labels, params.ece_bins)
-    write_csv(
-        out / "calibration.csv",
-        ("confidence", "accuracy", "n", "lower", "upper"),
-        [(row.confidence, row.accuracy, row.n, row.lower, row.upper) for row in bins],
-    )
-    write_csv(
-        out / "accuracy.csv",
-        ("name", "top1_accuracy", "ci_low", "ci_high", "n"),
-        [
-            (name, record["top1_accuracy"], *record["top1_accuracy_ci"], record["n"])
-            for name, record in scores["test"].items()
-        ],
+def read_costs(entries: Mapping[str, Entry], distill: Path, predict: Path) -> Costs:
+    """Return what the ingredients cost, as the stages that used them say."""
+    n_views = int(read_json(predict / "metrics.json")["n_views"])
+    share = read_json(distill / "metrics.json").get("parameter_ratio")
+    return Costs(len(seed_names(list(entries))), n_views, share)
+
+
+def tables_of(
+    truth: Truth, main: Entry, temperature: float, params: Params, ingest: Path, validate: Path
+) -> Tables:
+    """Return what is told of the main prediction in tables: classes, risk against coverage, slices."""
+    test = part(truth, main, "test")
+    right = metrics.top1(test[0]) == test[1]
+    rows = main.positions[truth.split[main.positions] == "test"]
+    attributes = sample_facts(truth, rows, ingest, validate)
+    return Tables(
+        classes=class_records(truth, main, params.confidence),
+        curve=risk_curve(warm(test[0], temperature), test, params.confidence),
+        slices=find_slices(right, test[2], attributes, params.min_slice_size, params.confidence),
     )
 
 
@@ -116,14 +126,18 @@ def run(
     """Write the plots and report.html; return the metrics."""
     truth = load_truth(curate, split, duplicates)
     entries = load_entries(truth, [baseline / "predictions", predict / "predictions"])
-    results = figures(truth, entries, params)
+    results = figures(truth, entries, params, read_costs(entries, distill, predict))
     main = headline_name(results)
+    temperature = results["abstention"]["temperature"] if results["abstention"] else 1.0
+    tables = tables_of(truth, entries[main], temperature, params, ingest, validate)
+    results["slices"] = summary(tables.slices, params.confidence)
     taxed = taxes(truth, entries, leaked_test_ids(split / "leaks.csv"), params.confidence)
     results["duplicate_tax"] = {
         "meaning": meaning(main, taxed[main], has_official_split(curate)),
         "predictions": taxed,
     }
-    write_plots(truth, entries[main], results, params, out)
+    write_plots(truth, entries[main], results["test"], params.ece_bins, out)
+    write_tables(tables, results, out)
     found = Evaluation(
         truth=truth,
         entries=entries,
@@ -133,6 +147,8 @@ def run(
         confidence=params.confidence,
         ece_bins=params.ece_bins,
         draws=params.bootstrap_draws,
+        top_k=min(params.top_k, len(truth.classes)),
+        tables=tables,
     )
     folders = Folders(
         ingest,

@@ -111,7 +111,7 @@ def calibration_table(pred_probs: np.ndarray, labels: np.ndarray, n_bins: int) -
 
 def even_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
     """Return the bin (N,) int64 of each confidence (N,) among `n_bins` of equal width."""
-    return np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    return np.asarray(np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1))
 
 
 def full_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
@@ -126,7 +126,7 @@ def full_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
 
 def binned_gap(confidence: np.ndarray, correct: np.ndarray, place: np.ndarray) -> float:
     """Return the mean gap of confidence and accuracy over the bins `place` (N,), weighted by their n."""
-    return float(np.abs(np.bincount(place, weights=confidence - correct)).sum() / len(place))
+    return float(np.abs(np.bincount(place, weights=confidence - correct)).sum()) / len(place)
 
 
 def ece(table: list[CalibrationBin]) -> float:

@@ -72,7 +72,7 @@ def t_cdf(value: float, degrees: float) -> float:
     weights[1:-1:2], weights[2:-1:2] = 4.0, 2.0
     area = float((heights * weights).sum()) * angles[-1] / (STEPS - 1) / 3
     log_scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - 0.5 * math.log(math.pi)
-    return min(1.0, 0.5 + area * math.exp(log_scale))
+    return min(1.0, 0.5 + float(area) * math.exp(log_scale))
 
 
 def _t_quantile(share: float, degrees: float) -> float:

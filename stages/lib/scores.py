@@ -87,7 +87,7 @@ def test_intervals(
         if len(labels):
             rows = entries[name].positions[truth.split[entries[name].positions] == "test"]
             alike.setdefault(rows.tobytes(), []).append(name)
-    found = {}
+    found: dict[str, dict[str, tuple[float, float]]] = {}
     for names in alike.values():
         answers = {name: Answers(*parts[name][:2]) for name in names}
         groups = parts[names[0]][2]
