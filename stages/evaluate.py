@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from stages.lib import metrics
@@ -27,7 +28,8 @@ from stages.lib.abstention import operating_point, risk_curve
 from stages.lib.artifacts import read_json, write_text
 from stages.lib.calibration import warm
 from stages.lib.cli import stage_main
-from stages.lib.comparisons import MAIN, compare, planned_pairs
+from stages.lib.combining import diversity
+from stages.lib.comparisons import COMBINED, MAIN, compare, planned_pairs
 from stages.lib.config import Section
 from stages.lib.duplicate_tax import meaning, taxes
 from stages.lib.evaluation_files import write_plots, write_tables
@@ -57,10 +59,14 @@ class Params(Section):
 def headline_name(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Return the prediction that speaks for the model, chosen on val alone.
 
-    The ensemble, through several views where that is strictly better on val; without one, what is best there.
+    What val combined, where it did and that names no fewer val images rightly; else the ensemble, through
+    several views where that is strictly better on val; without one, what is best there.
     """
     val, test = scores["val"], scores["test"]
     views = f"{MAIN}_tta"
+    known = test.keys() & val.keys()
+    if known >= {MAIN, COMBINED} and val[COMBINED]["top1_accuracy"] >= val[MAIN]["top1_accuracy"]:
+        return COMBINED
     if MAIN in test and views in test and MAIN in val and views in val:
         return views if val[views]["top1_accuracy"] > val[MAIN]["top1_accuracy"] else MAIN
     if MAIN in test:
@@ -79,9 +85,18 @@ def figures(truth: Truth, entries: Mapping[str, Entry], params: Params, costs: C
     return scores | {
         "abstention": operating_point(*parts, params.max_answered_error, params.ece_bins, params.confidence),
         "comparisons": comparisons,
+        "diversity": {name: members_diversity(truth, entries, name) for name in SCORED},
         "gains": gains(truth, entries, comparisons, costs, params.confidence),
         "seeds": {name: over_seeds(scores[name]) for name in SCORED},
     }
+
+
+def members_diversity(truth: Truth, entries: Mapping[str, Entry], split: str) -> dict[str, float] | None:
+    """Return how the single networks differ on a split; None with fewer than two of them."""
+    parts = [part(truth, entries[name], split) for name in seed_names(list(entries))]
+    if len(parts) < 2:
+        return None
+    return diversity(np.stack([probs for probs, _, _ in parts]), parts[0][1])
 
 
 def read_costs(entries: Mapping[str, Entry], distill: Path, predict: Path) -> Costs:
@@ -131,6 +146,8 @@ def run(
     temperature = results["abstention"]["temperature"] if results["abstention"] else 1.0
     tables = tables_of(truth, entries[main], temperature, params, ingest, validate)
     results["slices"] = summary(tables.slices, params.confidence)
+    chosen = read_json(predict / "metrics.json").get("chosen", {})
+    results["chosen_on_val"] = {what: record["name"] for what, record in chosen.items()}
     taxed = taxes(truth, entries, leaked_test_ids(split / "leaks.csv"), params.confidence)
     results["duplicate_tax"] = {
         "meaning": meaning(main, taxed[main], has_official_split(curate)),

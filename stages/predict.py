@@ -1,28 +1,33 @@
 """Predict: what every network, view and ensemble believes about val and test, and a review queue.
 
 Writes one predictions artifact per name: seed<k>, ensemble (the members' mean of probabilities) and student,
-each also with test-time augmentation (`_tta`: the mean over the listed views). Whether views help is told by
-their val figures in metrics.json; test is predicted here and judged in `evaluate` alone. Neutral samples,
-which curation set aside, are pre-labelled by the ensemble and queued for people, most useful first.
+each also with test-time augmentation (`_tta`: the mean over the listed views). Which views help, "none" among
+them, and how members are combined is chosen on val (`lib/val_choice.py`; figures in metrics.json): where that
+is neither of the two ensembles, it is the prediction `combined`. Test is predicted here, and judged in
+`evaluate` alone. Neutral samples, which curation set aside, are pre-labelled by the ensemble and queued for
+people, most useful first.
 
 Reads ingest, curate, split, train and distill; writes predictions/<name>.parquet and review_queue.csv.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from stages.lib.artifacts import read_table
 from stages.lib.cli import stage_main
+from stages.lib.combining import Kind, combine
 from stages.lib.config import Section
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.picture_identity import same_picture
 from stages.lib.predictions import Predictions, write_predictions
 from stages.lib.review_queue import Waiting, write_queue
 from stages.lib.training_params import Seeds
+from stages.lib.val_choice import choose_combination, choose_views
 
 if TYPE_CHECKING:
     from stages.lib.ensemble import Member
@@ -32,18 +37,20 @@ PREDICTED = ("val", "test")
 
 
 class ViewParams(Section):
-    """One view: pixels to the right and down, mirrored or not, and its weight in the mean."""
+    """One view: pixels to the right and down, share of the sides, mirrored or not, weight in the mean."""
 
     x: int = Field(ge=-64, le=64)
     y: int = Field(ge=-64, le=64)
     flip: bool
     weight: float = Field(gt=0, le=1000)
+    zoom: float = Field(ge=0.1, le=1)
 
 
 class Params(Section):
     """Section `predict`."""
 
     views: tuple[ViewParams, ...] = Field(min_length=1, max_length=64)
+    combinations: tuple[Literal["mean", "geometric", "weighted", "greedy"], ...]
 
 
 class TrainView(Section):
@@ -94,18 +101,67 @@ def run(
     loaded = load_members(members, train.seeds, dataset)
     student = load_member(distill / MODEL, dataset)
     positions = dataset.part(*PREDICTED)
-    views = tuple(View(view.x, view.y, view.flip, view.weight) for view in params.views)
+    views = tuple(View(view.x, view.y, view.flip, view.weight, view.zoom) for view in params.views)
     found = beliefs(loaded, student, dataset.pixels[positions], PLAIN)
     seen = beliefs(loaded, student, dataset.pixels[positions], views)
     found |= {f"{name}_tta": probs for name, probs in seen.items()}
+    chosen, told = choose(dataset, positions, loaded, views, params.combinations)
+    if chosen is not None:
+        found["combined"] = chosen
     write_all(out, dataset, positions, found)
     waiting = waiting_samples(curate, dataset, loaded, student)
     write_queue(out / "review_queue.csv", waiting, dataset.classes)
     return {
+        "chosen": told,
         "val": val_figures(dataset, positions, found),
         "n_review_queue": len(dataset.part("neutral")),
         "n_views": len(views),
     }
+
+
+def choose(
+    dataset: Dataset,
+    positions: np.ndarray,
+    members: "Mapping[str, Member]",
+    views: "Sequence[View]",
+    kinds: "Sequence[Kind]",
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """Return what val chose as probabilities (M, K) of all positions, and what it chose among.
+
+    None where that is the plain ensemble, or the one through all listed views: these are predicted anyway.
+    """
+    from stages.lib.views import PLAIN
+
+    val = dataset.part("val")
+    if not len(val):
+        return None, {}
+    labels = dataset.labels[val]
+    # The plain picture is the first candidate, whether it is listed or not.
+    listed = [view for view in views if (view.x, view.y, view.flip, view.zoom) != (0, 0, False, 1.0)]
+    own = sum(view.weight for view in views if view not in listed)
+    tried = [*PLAIN, *listed]
+    by_view = np.stack([member_probs(members, dataset.pixels[val], [view]) for view in tried])
+    weights = np.array([own, *(view.weight for view in listed)])
+    seen = choose_views(by_view.mean(axis=1), weights, labels)
+    combined = choose_combination(np.tensordot(seen.weights, by_view, 1), labels, kinds)
+    told = {
+        "views": {"name": seen.name, "candidates": seen.figures},
+        "combination": {"name": combined.name, "candidates": combined.figures},
+    }
+    if combined.name == "mean" and seen.name in ("none", "listed"):
+        return None, told
+    used = [replace(view, weight=float(w)) for view, w in zip(tried, seen.weights, strict=True) if w > 0]
+    parts = member_probs(members, dataset.pixels[positions], used)
+    return combine(parts, combined.weights, combined.name == "geometric").astype(np.float32), told
+
+
+def member_probs(members: "Mapping[str, Member]", pixels: np.ndarray, views: "Sequence[View]") -> np.ndarray:
+    """Return every member's probabilities (S, N, K) for pixels (N, H, W, C) through these views."""
+    from stages.lib.device import torch_device
+    from stages.lib.tasks import as_images
+
+    images = as_images(pixels, torch_device(pixels.shape[1]))
+    return np.stack([member.probs(images, views).cpu().numpy() for member in members.values()])
 
 
 def write_all(out: Path, dataset: Dataset, positions: np.ndarray, found: Mapping[str, np.ndarray]) -> None:

@@ -94,8 +94,10 @@ def distill_view() -> distill.TrainView:
 
 def predict_params() -> predict.Params:
     places = ((0, 0, 2.0), (1, 0, 1.0), (0, -1, 1.0))
-    views = tuple(predict.ViewParams(x=x, y=y, flip=False, weight=weight) for x, y, weight in places)
-    return predict.Params(views=views)
+    views = tuple(
+        predict.ViewParams(x=x, y=y, flip=False, weight=weight, zoom=1.0) for x, y, weight in places
+    )
+    return predict.Params(views=views, combinations=("mean", "geometric", "weighted", "greedy"))
 
 
 def even_plan(n_classes: int) -> ClassPlan:

@@ -16,6 +16,9 @@ from stages.lib.scores import Scoring, seed_names
 from stages.lib.truth import Entry, Truth
 
 MAIN = "ensemble"
+COMBINED = "combined"
+"""What val chose of views and combinations, where that is not an ensemble that exists anyway."""
+
 BASELINES = ("dummy", "linear", "linear_embedding", "human")
 SEED_MEAN = "seed_mean"
 """The accuracy of the networks of all seeds, averaged for each image: what a single training run gives."""
@@ -40,7 +43,7 @@ def planned_pairs(names: Sequence[str]) -> list[Pair]:
     """Return the comparisons to make: fixed by which predictions exist, before any is scored.
 
     The ensemble against the baselines, against people, and against single networks; test-time augmentation
-    against the plain view of the same network; the student against its teacher.
+    against the plain view of the same network; what val combined, and the student, against the ensemble.
     """
     seeds, available = tuple(seed_names(names)), set(names)
     plain = [name.removesuffix("_tta") for name in names if name.endswith("_tta")]
@@ -48,6 +51,7 @@ def planned_pairs(names: Sequence[str]) -> list[Pair]:
     pairs += [Pair(MAIN, SEED_MEAN, seeds, "ingredient")] if seeds else []
     pairs += [Pair(MAIN, seed, (seed,), "ingredient") for seed in seeds]
     pairs += [Pair(f"{name}_tta", name, (name,), "ingredient") for name in plain]
+    pairs += [Pair(COMBINED, MAIN, (MAIN,), "ingredient")]
     pairs += [Pair("student", MAIN, (MAIN,), "ingredient")]
     return [pair for pair in pairs if {pair.a, *pair.b_members} <= available]
 

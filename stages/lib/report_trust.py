@@ -41,6 +41,8 @@ def trust_part(evaluation: Evaluation) -> dict[str, Any]:
         "more_metrics": [(name, record[key], record[f"{key}_ci"]) for key, name in METRICS],
         "topk": record["topk_accuracy"],
         "auroc": record["auroc"],
+        "chosen_sentence": chosen_sentence(evaluation.results["chosen_on_val"]),
+        "diversity_sentence": diversity_sentence(evaluation.results["diversity"]["test"]),
         "gain_rows": gain_rows(evaluation.results["gains"]),
         "not_measured": [name for name in UNMEASURED if name not in evaluation.results["gains"]],
         "top_k": evaluation.top_k,
@@ -64,6 +66,36 @@ def gain_rows(gains: Mapping[str, Record]) -> list[dict[str, Any]]:
         }
         for name, record in gains.items()
     ]
+
+
+VIEWS = {
+    "none": "no further view of an image",
+    "listed": "all listed views of an image",
+    "added": "some of the listed views of an image",
+}
+COMBINATIONS = {
+    "mean": "the plain mean of the networks' probabilities",
+    "geometric": "the geometric mean of the networks' probabilities (the mean of their logits)",
+    "weighted": "a weighted mean of the networks",
+    "greedy": "a greedy selection of the networks, with replacement",
+}
+
+
+def chosen_sentence(chosen: Mapping[str, str]) -> str:
+    """Return what val chose of views and combinations; empty where nothing was chosen."""
+    if not chosen:
+        return ""
+    return f"By log loss val chose {VIEWS[chosen['views']]}, and {COMBINATIONS[chosen['combination']]}."
+
+
+def diversity_sentence(diversity: Record | None) -> str:
+    """Return how far the networks differ, which is what an ensemble lives on; empty with one network."""
+    if diversity is None:
+        return ""
+    return (
+        f"Two of the networks name different classes for {report_words.percent(diversity['disagreement'])} of "
+        f"test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can mend."
+    )
 
 
 def abstention_sentence(point: Record | None) -> str:

@@ -19,6 +19,7 @@ DESCRIPTIONS = {
     "linear": "logistic regression on the pixels, its regularisation chosen on val",
     "linear_embedding": "logistic regression on the embedding, its regularisation chosen on val",
     "ensemble": "the mean of the probabilities of all networks",
+    "combined": "the networks combined, and seen through the views, as val chose",
     "student": "one small network that learned the probabilities of the ensemble",
 }
 
@@ -38,7 +39,7 @@ def describe(name: str) -> str:
 
 
 FIRST = ("dummy", "dummy_most_frequent", "dummy_zeros", "linear", "linear_embedding", "human")
-LAST = ("ensemble", "ensemble_tta", "student", "student_tta")
+LAST = ("ensemble", "ensemble_tta", "combined", "student", "student_tta")
 
 
 def in_order(names: Sequence[str]) -> list[str]:
@@ -96,6 +97,8 @@ def plural(n: int, noun: str) -> str:
 
 def model_name(name: str) -> str:
     """Return how a sentence calls a prediction."""
+    if name == "combined":
+        return "The ensemble, combined as val chose,"
     plain = name.removesuffix("_tta")
     return f"The {plain}" + (" with test-time augmentation" if name.endswith("_tta") else "")
 
