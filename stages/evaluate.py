@@ -37,6 +37,7 @@ from stages.lib.gains import Costs, gains
 from stages.lib.leaks import leaked_test_ids
 from stages.lib.prior_findings import Folders
 from stages.lib.report import build_report
+from stages.lib.robustness_table import FILE, robustness_rows, worst_by_kind
 from stages.lib.sample_facts import sample_facts
 from stages.lib.scored_rows import Evaluation, Tables
 from stages.lib.scores import Scoring, class_records, over_seeds, part, score_all, seed_names
@@ -107,7 +108,7 @@ def read_costs(entries: Mapping[str, Entry], distill: Path, predict: Path) -> Co
 
 
 def tables_of(
-    truth: Truth, main: Entry, temperature: float, params: Params, ingest: Path, validate: Path
+    truth: Truth, main: Entry, temperature: float, params: Params, ingest: Path, validate: Path, predict: Path
 ) -> Tables:
     """Return what is told of the main prediction in tables: classes, risk against coverage, slices."""
     test = part(truth, main, "test")
@@ -118,6 +119,7 @@ def tables_of(
         classes=class_records(truth, main, params.confidence),
         curve=risk_curve(warm(test[0], temperature), test, params.confidence),
         slices=find_slices(right, test[2], attributes, params.min_slice_size, params.confidence),
+        robustness=robustness_rows(predict / FILE, truth, params.confidence),
     )
 
 
@@ -144,8 +146,9 @@ def run(
     results = figures(truth, entries, params, read_costs(entries, distill, predict))
     main = headline_name(results)
     temperature = results["abstention"]["temperature"] if results["abstention"] else 1.0
-    tables = tables_of(truth, entries[main], temperature, params, ingest, validate)
+    tables = tables_of(truth, entries[main], temperature, params, ingest, validate, predict)
     results["slices"] = summary(tables.slices, params.confidence)
+    results["robustness"] = worst_by_kind(tables.robustness)
     chosen = read_json(predict / "metrics.json").get("chosen", {})
     results["chosen_on_val"] = {what: record["name"] for what, record in chosen.items()}
     taxed = taxes(truth, entries, leaked_test_ids(split / "leaks.csv"), params.confidence)

@@ -7,27 +7,26 @@ is neither of the two ensembles, it is the prediction `combined`. Test is predic
 `evaluate` alone. Neutral samples, which curation set aside, are pre-labelled by the ensemble and queued for
 people, most useful first.
 
-Reads ingest, curate, split, train and distill; writes predictions/<name>.parquet and review_queue.csv.
+Reads ingest, curate, split, train and distill; writes predictions/<name>.parquet, review_queue.csv, and what
+the ensemble names test images that were made worse, one kind and strength at a time (robustness.parquet).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from stages.lib.artifacts import read_table
 from stages.lib.cli import stage_main
-from stages.lib.combining import Kind, combine
 from stages.lib.config import Section
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.picture_identity import same_picture
 from stages.lib.predictions import Predictions, write_predictions
 from stages.lib.review_queue import Waiting, write_queue
+from stages.lib.robustness_table import FILE, write_answers
 from stages.lib.training_params import Seeds
-from stages.lib.val_choice import choose_combination, choose_views
 
 if TYPE_CHECKING:
     from stages.lib.ensemble import Member
@@ -46,11 +45,27 @@ class ViewParams(Section):
     zoom: float = Field(ge=0.1, le=1)
 
 
+Shares = Annotated[float, Field(gt=0, le=1)]
+
+
+class RobustnessParams(Section):
+    """Strengths of each change of the test images (`lib/robustness.py`), and how many images are shown."""
+
+    images: int = Field(ge=1)
+    resolution: tuple[Shares, ...]
+    aspect: tuple[Annotated[float, Field(ge=0.1, le=10)], ...]
+    jpeg: tuple[Annotated[float, Field(ge=1, le=100)], ...]
+    brightness: tuple[Annotated[float, Field(gt=0, le=10)], ...]
+    blur: tuple[Shares, ...]
+    shift: tuple[Shares, ...]
+
+
 class Params(Section):
     """Section `predict`."""
 
     views: tuple[ViewParams, ...] = Field(min_length=1, max_length=64)
     combinations: tuple[Literal["mean", "geometric", "weighted", "greedy"], ...]
+    robustness: RobustnessParams
 
 
 class TrainView(Section):
@@ -93,6 +108,7 @@ def run(
     train: TrainView,
 ) -> dict[str, Any]:
     """Write every prediction file and the review queue."""
+    from stages.lib.chosen_ensemble import choose
     from stages.lib.ensemble import load_member, load_members
     from stages.lib.views import PLAIN, View
     from stages.lib.weights import MODEL
@@ -111,57 +127,39 @@ def run(
     write_all(out, dataset, positions, found)
     waiting = waiting_samples(curate, dataset, loaded, student)
     write_queue(out / "review_queue.csv", waiting, dataset.classes)
+    n_changes = write_robustness(out / FILE, dataset, loaded, params.robustness)
     return {
         "chosen": told,
         "val": val_figures(dataset, positions, found),
         "n_review_queue": len(dataset.part("neutral")),
         "n_views": len(views),
+        "n_changes": n_changes,
     }
 
 
-def choose(
-    dataset: Dataset,
-    positions: np.ndarray,
-    members: "Mapping[str, Member]",
-    views: "Sequence[View]",
-    kinds: "Sequence[Kind]",
-) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """Return what val chose as probabilities (M, K) of all positions, and what it chose among.
-
-    None where that is the plain ensemble, or the one through all listed views: these are predicted anyway.
-    """
+def write_robustness(
+    path: Path, dataset: Dataset, members: "Mapping[str, Member]", changes: RobustnessParams
+) -> int:
+    """Write what the ensemble names changed test images; return how many changes there were."""
+    from stages.lib.device import torch_device
+    from stages.lib.ensemble import ensemble_probs
+    from stages.lib.robustness import said_under
+    from stages.lib.tasks import as_images
     from stages.lib.views import PLAIN
 
-    val = dataset.part("val")
-    if not len(val):
-        return None, {}
-    labels = dataset.labels[val]
-    # The plain picture is the first candidate, whether it is listed or not.
-    listed = [view for view in views if (view.x, view.y, view.flip, view.zoom) != (0, 0, False, 1.0)]
-    own = sum(view.weight for view in views if view not in listed)
-    tried = [*PLAIN, *listed]
-    by_view = np.stack([member_probs(members, dataset.pixels[val], [view]) for view in tried])
-    weights = np.array([own, *(view.weight for view in listed)])
-    seen = choose_views(by_view.mean(axis=1), weights, labels)
-    combined = choose_combination(np.tensordot(seen.weights, by_view, 1), labels, kinds)
-    told = {
-        "views": {"name": seen.name, "candidates": seen.figures},
-        "combination": {"name": combined.name, "candidates": combined.figures},
-    }
-    if combined.name == "mean" and seen.name in ("none", "listed"):
-        return None, told
-    used = [replace(view, weight=float(w)) for view, w in zip(tried, seen.weights, strict=True) if w > 0]
-    parts = member_probs(members, dataset.pixels[positions], used)
-    return combine(parts, combined.weights, combined.name == "geometric").astype(np.float32), told
-
-
-def member_probs(members: "Mapping[str, Member]", pixels: np.ndarray, views: "Sequence[View]") -> np.ndarray:
-    """Return every member's probabilities (S, N, K) for pixels (N, H, W, C) through these views."""
-    from stages.lib.device import torch_device
-    from stages.lib.tasks import as_images
-
+    test = dataset.part("test")
+    # Evenly through the manifest: no class or source alone.
+    shown = test[np.unique(np.linspace(0, len(test) - 1, min(len(test), changes.images)).astype(np.int64))]
+    pixels = dataset.pixels[shown]
     images = as_images(pixels, torch_device(pixels.shape[1]))
-    return np.stack([member.probs(images, views).cpu().numpy() for member in members.values()])
+    said = said_under(
+        images,
+        changes.model_dump(exclude={"images"}),
+        lambda worse: ensemble_probs([member.probs(worse, PLAIN) for member in members.values()]),
+    )
+    ids = [dataset.sample_ids[position] for position in shown]
+    write_answers(path, ids, {change: classes.cpu().numpy() for change, classes in said.items()})
+    return len(said)
 
 
 def write_all(out: Path, dataset: Dataset, positions: np.ndarray, found: Mapping[str, np.ndarray]) -> None:

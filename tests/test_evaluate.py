@@ -205,7 +205,8 @@ def test_the_same_inputs_give_the_same_bytes(own, tmp_path):
     for name in ("a", "b"):
         write_json(tmp_path / name / "metrics.json", run(own, tmp_path / name))
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    tables = ["accuracy", "calibration", "classes", "confusion", "gains", "risk_coverage", "slices"]
+    tables = ["accuracy", "calibration", "classes", "confusion", "gains", "risk_coverage", "robustness"]
+    tables.append("slices")
     assert files == sorted([*(f"{name}.csv" for name in tables), "metrics.json", "report.html"])
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
@@ -256,6 +257,20 @@ def test_a_summary_of_nothing_says_what_to_run(tmp_path):
 
     with pytest.raises(InputError, match="make repro"):
         summary(tmp_path)
+
+
+def test_accuracy_under_change_is_told_by_kind_and_strength(own, tmp_path):
+    found = run(own, tmp_path)
+    rows = read_csv(tmp_path / "robustness.csv")
+    assert [(row["kind"], row["strength"]) for row in rows] == [
+        ("jpeg", "50.0"),
+        ("jpeg", "10.0"),
+        ("blur", "0.1"),
+    ]
+    assert rows[0]["top1_accuracy"] == "1.0"
+    assert all(int(row["n"]) == found["test"]["ensemble"]["n"] for row in rows)
+    assert found["robustness"] == {"jpeg": float(rows[1]["top1_accuracy"]), "blur": 1.0}
+    assert "jpeg" in (tmp_path / "report.html").read_text()
 
 
 def test_where_nothing_leaks_the_evaluation_says_why(made, results, tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.lib import abstention, gains, metrics, slices
+from stages.lib import abstention, gains, metrics, robustness_table, slices
 from stages.lib.artifacts import write_csv
 from stages.lib.scored_rows import Tables
 from stages.lib.scores import part
@@ -12,11 +12,12 @@ from stages.lib.truth import Entry, Truth
 
 
 def write_tables(tables: Tables, results: Mapping[str, Any], out: Path) -> None:
-    """Write classes.csv, risk_coverage.csv, slices.csv and gains.csv."""
+    """Write classes.csv, risk_coverage.csv, slices.csv, robustness.csv, gains.csv."""
     header = ("class", "n", "n_predicted", "recall", "recall_low", "recall_high", "precision", "f1")
     write_csv(out / "classes.csv", header, [class_row(*item) for item in tables.classes.items()])
     write_csv(out / "risk_coverage.csv", abstention.COLUMNS, tables.curve)
     write_csv(out / "slices.csv", slices.COLUMNS, [one.row() for one in tables.slices])
+    write_csv(out / "robustness.csv", robustness_table.COLUMNS, tables.robustness)
     keys = ("difference", "p_value_holm", "n", "shown", "cost")
     records = [
         (name, record["difference"], *record["ci"], *(record[key] for key in keys[1:]))

@@ -49,6 +49,7 @@ def trust_part(evaluation: Evaluation) -> dict[str, Any]:
         "abstention": evaluation.results["abstention"],
         "abstention_sentence": abstention_sentence(evaluation.results["abstention"]),
         "risk_chart": risk_chart(evaluation),
+        "robustness_charts": robustness_charts(evaluation),
         "worst_slices": slice_rows(evaluation),
         "slices_sentence": slices_sentence(evaluation),
     }
@@ -93,8 +94,8 @@ def diversity_sentence(diversity: Record | None) -> str:
     if diversity is None:
         return ""
     return (
-        f"Two of the networks name different classes for {report_words.percent(diversity['disagreement'])} of "
-        f"test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can mend."
+        f"Two of the networks name different classes for {report_words.percent(diversity['disagreement'])} "
+        f"of test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can mend."
     )
 
 
@@ -133,6 +134,34 @@ def risk_chart(evaluation: Evaluation) -> Any:
         f"{curve[0, 1]:.1%} at {curve[0, 0]:.0%}, {curve[-1, 1]:.1%} at {curve[-1, 0]:.0%}"
     )
     return charts.line_chart(lines, "share answered, surest first", "share wrong", summary)
+
+
+CHANGES = {
+    "resolution": "share of the sides that is kept",
+    "aspect": "width over height",
+    "jpeg": "JPEG quality",
+    "brightness": "factor on all light",
+    "blur": "blur, as a share of the side",
+    "shift": "shift, as a share of the side",
+}
+
+
+def robustness_charts(evaluation: Evaluation) -> list[tuple[str, int, Any]]:
+    """Return (kind, n, chart of accuracy over strength with its interval) of each kind of change."""
+    kinds: dict[str, list[tuple[Any, ...]]] = {}
+    for kind, *row in evaluation.tables.robustness:
+        kinds.setdefault(kind, []).append(tuple(row))
+    found = []
+    for kind, rows in kinds.items():
+        columns = np.array(sorted(rows), dtype=np.float64)
+        lines = [
+            charts.Series(name, columns[:, 0], columns[:, at], style)
+            for at, name, style in ((1, "accuracy", "first"), (2, "lower", "second"), (3, "upper", "second"))
+        ]
+        told = ", ".join(f"{row[1]:.1%} at {row[0]:g}" for row in columns)
+        summary = f"Test accuracy under {kind}: {told}"
+        found.append((kind, int(columns[0, 4]), charts.line_chart(lines, CHANGES[kind], "accuracy", summary)))
+    return found
 
 
 def slice_rows(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -15,12 +15,14 @@ from stages.lib.truth import Entry, Truth
 class Tables:
     """What stands in tables of its own rather than in metrics.json, all of test.
 
-    classes: `class_records` of the main prediction; curve: rows of `abstention.COLUMNS`; slices: all tested.
+    classes: `class_records` of the main prediction; curve: rows of `abstention.COLUMNS`; slices: all tested;
+    robustness: rows of `robustness_table.COLUMNS`.
     """
 
     classes: Mapping[str, Mapping[str, Any]]
     curve: Sequence[tuple[float | int, ...]]
     slices: Sequence[Slice]
+    robustness: Sequence[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
