@@ -1,8 +1,12 @@
-"""No test writes into the project's own state, or starts a sender, unless it says so."""
+"""No test writes into the project's own state, or starts a sender, unless it says so; one signed release."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.release_fixture import Project
 
 
 @pytest.fixture(autouse=True)
@@ -13,3 +17,19 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     for name in ("DVC_STAGE", "DVC_ROOT", "DVC_EXP_NAME", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     return state
+
+
+@pytest.fixture(scope="session")
+def signed(tmp_path_factory: pytest.TempPathFactory) -> "Project":
+    """A project whose release is signed; made once, to be read only."""
+    from tests.release_fixture import make_signed
+
+    return make_signed(tmp_path_factory.mktemp("signed"))
+
+
+@pytest.fixture
+def project(signed: "Project", tmp_path: Path) -> "Project":
+    """A copy of it, to be changed."""
+    from tests.release_fixture import copy_project
+
+    return copy_project(signed, tmp_path / "project")

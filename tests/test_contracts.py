@@ -110,7 +110,9 @@ def test_data_comes_from_earlier_stages_and_goes_to_the_stages_own_folder(stage:
     earlier = STAGES[: STAGES.index(stage)]
     allowed = {"raw", "review", *earlier}
     for path in DVC[stage]["deps"]:
-        assert path.startswith("stages/") or path.split("/")[1] in allowed, path
+        assert path.startswith("stages/") or path == "requirements.lock" or path.split("/")[1] in allowed, (
+            path
+        )
     for kind in ("outs", "metrics", "plots"):
         assert all(path.startswith(f"data/{stage}/") for path in paths(DVC[stage].get(kind, [])))
 

@@ -1,11 +1,22 @@
 """The `assay` command: what people run beside the chain."""
 
 import sys
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stages.lib.errors import AssayError
+
+
+class Form(StrEnum):
+    """How answers are written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
 
 app = typer.Typer(
     help="From labelled images to a model that somebody can sign for.",
@@ -35,8 +46,6 @@ def repro(context: typer.Context) -> None:
 @app.command()
 def summary() -> None:
     """Show the last evaluation's results."""
-    from pathlib import Path
-
     from stages.commands.summary import summary
 
     summary(Path("data/evaluate"))
@@ -70,6 +79,82 @@ def sync(
     remaining = sync(wait)
     typer.echo("every record is sent" if not remaining else f"{remaining} record(s) remain: try again later")
     raise typer.Exit(1 if remaining else 0)
+
+
+@app.command()
+def release(
+    override: Annotated[
+        str, typer.Option(metavar="GATE", help="Record that this failed gate is let pass.")
+    ] = "",
+    reason: Annotated[str, typer.Option(help="Why, with --override.")] = "",
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who decided, with --override.")] = "",
+    key: Annotated[
+        Path | None, typer.Option(help="Private key (PEM, elliptic curve) instead of this clone's own.")
+    ] = None,
+    parent: Annotated[Path | None, typer.Option(help="The bundle of the release before this one.")] = None,
+) -> None:
+    """Sign the model that passed its gates into data/release/bundle; or override a gate, in your name."""
+    from stages.commands import release as act
+
+    if override:
+        act.override(override, reason, by)
+    else:
+        act.release(key, parent)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a signed release.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Public key you trust (PEM); default: this clone's own.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The data folder of a clone: score its test set again.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check a release, offline: signature, digests, claims; exit 0 verified, 1 wrong, 2 cannot be judged."""
+    from stages.commands.verify import verify_bundle
+
+    raise typer.Exit(verify_bundle(bundle, key, data, as_json))
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a signed release.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files, or folders of them.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Public key you trust (PEM); default: this clone's own.")
+    ] = None,
+    form: Annotated[Form, typer.Option(help="table for people, csv or json for programs.")] = Form.table,
+    out: Annotated[Path | None, typer.Option(help="Write to this file (csv unless --form json).")] = None,
+    serve: Annotated[
+        int | None, typer.Option(metavar="PORT", help="Answer on loopback instead; 0 picks a port.")
+    ] = None,
+) -> None:
+    """Classify images with a released model; exit 1 where a file was refused."""
+    if serve is not None:
+        from stages.commands.serve import serve as answer
+
+        answer(bundle, key, serve)
+        return
+    from stages.commands.predict import predict
+
+    raise typer.Exit(1 if predict(bundle, images or [], key, form.value, out) else 0)
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="The folder of a release.")],
+    new: Annotated[Path, typer.Argument(help="The folder of another.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Public key you trust (PEM); default: this clone's own.")
+    ] = None,
+) -> None:
+    """Say what changed between two releases: data, params, code, figures on common samples, gates."""
+    from stages.commands.diff import diff
+
+    diff(old, new, key)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stages.commands.check import check
+from stages.commands.release import release_after_run
 from stages.commands.summary import summary
 from stages.commands.sync import sync
 from stages.lib.config import read_params
@@ -34,6 +35,7 @@ def repro(dvc_arguments: Sequence[str] = ()) -> int:
         tracker = configure(project_root())
         opened = f"mlflow ui --backend-store-uri {tracker}" if tracker.startswith("sqlite:") else tracker
         say(f"runs     {opened}")
+        release_after_run()
     return code
 
 

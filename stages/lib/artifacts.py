@@ -61,6 +61,11 @@ def read_json(path: Path) -> Any:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write RFC 4180 CSV; text that a spreadsheet would run as a formula is guarded by an apostrophe."""
+    write_text(path, csv_text(header, rows))
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return what `write_csv` writes."""
     buffer = io.StringIO(newline="")
     plain = csv.writer(buffer, lineterminator="\n")
     # The csv module of Python 3.11 leaves a lone carriage return bare, which a reader takes for a line's end.
@@ -69,7 +74,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     for row in rows:
         cells = [_cell(value) for value in row]
         (quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else plain).writerow(cells)
-    write_text(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _cell(value: object) -> object:

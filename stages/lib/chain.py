@@ -16,4 +16,5 @@ STAGES = (
     "distill",
     "predict",
     "evaluate",
+    "release",
 )

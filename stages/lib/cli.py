@@ -15,7 +15,7 @@ from typing import Any
 
 from stages.lib.artifacts import write_json
 from stages.lib.config import PARAMS_FILE, Section, load_section, load_view, read_params
-from stages.lib.errors import AssayError
+from stages.lib.errors import AssayError, MachineError
 from stages.lib.journal import Journal, start_sender, tracking_is_on
 from stages.lib.lock import die_with_parent, only_one
 from stages.lib.provenance import inputs_of_running, running_stage_name
@@ -51,6 +51,10 @@ def stage_main(doc: str | None, model: type[Section], run: Callable[..., Metrics
     except AssayError as error:
         print(f"\n{module}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except MemoryError as error:
+        reason = f"{error}; fewer images, fewer classes or a machine with more memory would do"
+        print(f"\n{module}: out of memory: {reason}", file=sys.stderr)  # noqa: T201
+        sys.exit(MachineError.exit_code)
     except KeyboardInterrupt:
         print(f"\n{module}: interrupted; `make repro` goes on from here", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
@@ -115,12 +119,20 @@ def _recorded(module: str, params: Mapping[str, Any]) -> Iterator[Context]:
         raise
 
 
-def flat_numbers(metrics: Metrics, prefix: str = "") -> dict[str, float]:
-    """Flatten nested metrics to `a/b` names; what is no number is left out."""
-    flat: dict[str, float] = {}
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            flat |= flat_numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float):
-            flat[f"{prefix}{name}"] = float(value)
+def flat_values(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested mappings to `a/b` names."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= (
+            flat_values(value, f"{prefix}{name}/")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{name}": value}
+        )
     return flat
+
+
+def flat_numbers(metrics: Metrics) -> dict[str, float]:
+    """Flatten nested metrics to `a/b` names; what is no number is left out."""
+    return {
+        name: float(value) for name, value in flat_values(metrics).items() if isinstance(value, int | float)
+    }

@@ -17,15 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from stages.lib.commit import changed_sources, head
 from stages.lib.provenance import Inputs, pipeline_key
 from stages.lib.state import state_folder
 
 EVENTS = "events.jsonl"
 MAX_ARTIFACT_BYTES = 5_000_000
 """Larger outputs stay in DVC; the tracker gets what people look at."""
-
-_SOURCES = ("stages", "dvc.yaml", "params.yaml", "requirements.lock", "data/raw", "data/review")
-"""What makes a tree dirty, files unknown to git included. The chain's own records change as it runs."""
 
 SHOWN = frozenset({".json", ".csv", ".html", ".png", ".svg"})
 
@@ -109,18 +107,10 @@ def _identity(stage: str, inputs: Inputs) -> dict[str, Any]:
         "command": inputs.command,
         "params": dict(inputs.params),
         "inputs": dict(inputs.digests),
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--", *_SOURCES)),
+        "git_commit": head(),
+        "git_dirty": bool(changed_sources()),
         "experiment": os.environ.get("DVC_EXP_NAME", ""),
     }
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def start_sender() -> None:

@@ -163,8 +163,8 @@ def people_sentence(human: Record) -> str:
     return (
         f"People agree with the majority of the others in {agreement} of {human['n']:,} judgements of test "
         f"images. One person is right in about {percent(one['accuracy'])} ({low} to {high}; n = "
-        f"{one['n']:,} images with two opinions or more): an estimate from opinions alone, which allows for people "
-        "erring on the same images, and which cannot know where most people are wrong. "
+        f"{one['n']:,} images with two opinions or more): an estimate from opinions alone, which allows for "
+        "people erring on the same images, and which cannot know where most people are wrong. "
         + _kappa_sentence(human["agreement"])
     )
 

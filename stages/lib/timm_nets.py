@@ -68,6 +68,8 @@ def hub_weights(name: str, channels: int, image_size: int) -> tuple[dict[str, to
     import timm
 
     settings = timm.get_pretrained_cfg(name)
+    if settings is None:
+        raise InputError(f"train.init: timm has no pretrained weights for {name}")
     mean, std = settings.mean, settings.std
     if channels == 1:
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)

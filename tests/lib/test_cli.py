@@ -18,6 +18,7 @@ TOY = '''
 """A toy."""
 import os, sys, time
 from pathlib import Path
+import numpy as np
 from pydantic import Field
 from stages.lib.cli import Context, stage_main
 from stages.lib.config import Section
@@ -36,6 +37,8 @@ def run(params: Params, *, seed: int, out: Path, train: View, context: Context) 
     Path("started").write_text(str(os.getpid()))
     if seed == 13:
         raise InputError("file.csv, row 3: seed 13 is unlucky: take another")
+    if seed == 40:
+        np.empty((10**9, 10**6))
     if seed == 99:
         time.sleep(60)
     return {"product": params.factor * seed, "seeds": len(train.seeds), "stage": context.stage}
@@ -90,6 +93,14 @@ def test_a_fault_in_the_input_is_one_message_and_exit_code_2(toy: Path) -> None:
     assert "row 3: seed 13 is unlucky" in errors
     assert "Traceback" not in errors
     assert not (toy / "data/toy/metrics.json").exists()
+
+
+def test_too_little_memory_is_one_message_and_exit_code_3(toy: Path) -> None:
+    code, errors = finish(toy, 40)
+    assert code == 3
+    assert "toy: out of memory" in errors
+    assert "(1000000000, 1000000)" in errors
+    assert "Traceback" not in errors
 
 
 def test_a_fault_in_the_params_stops_before_run(toy: Path) -> None:

@@ -217,7 +217,7 @@ def test_shifted_labels_softmax_before_the_loss_and_black_images_fail_to_overfit
 
 def test_memory_goes_on_where_it_stopped() -> None:
     data, labels = one_batch()
-    memory = health.Memory(classifier(), task_for(labels), data, learning_rate=0.01)
+    memory = health.Memory(classifier(), task_for(labels), data, learning_rate=0.01, rule=UpdateRule())
     after = [memory.go_on(5).check(labels).value, memory.go_on(60).check(labels).value]
     assert after[1] < 0.05 < after[0]
 

@@ -1,0 +1,100 @@
+"""Make the signed bundle from a payload that passed its gates; override a gate; refuse in one message.
+
+The stage `release` judges; this is the act of vouching: it names the commit, signs, and is the only thing
+that turns `data/release/payload` into `data/release/bundle`.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from stages.lib.artifacts import read_json
+from stages.lib.bundle import make_bundle, refuse_changed_sources
+from stages.lib.commit import changed_sources
+from stages.lib.errors import AssayError, InputError
+from stages.lib.gates import shown
+from stages.lib.overrides import FILE, Override, read_overrides, write_overrides
+from stages.lib.payload import AUDIT, SIGNATURE, VERDICT, digest_of, files_of, sha256_of
+from stages.lib.progress import say
+from stages.lib.signing import fingerprint, own_key, own_public_key
+
+RELEASE, REVIEW = Path("data/release"), Path("data/review")
+PAYLOAD, BUNDLE = RELEASE / "payload", RELEASE / "bundle"
+
+
+class RefusedError(AssayError):
+    """The gates do not let this model pass."""
+
+
+def release(private: Path | None = None, parent: Path | None = None) -> None:
+    """Sign the payload into a bundle, with this clone's own key or with `private`.
+
+    `parent` is the bundle of the release before. RefusedError names the gates that failed; InputError asks
+    for a run, or for a commit.
+    """
+    verdict = _verdict()
+    failed = [gate for gate in verdict["gates"] if not gate["passed"] and gate["override"] is None]
+    if failed:
+        lines = [
+            f"  {gate['name']}: {shown(gate['value'])}, asked {gate['bound']}; {gate['why']}"
+            for gate in failed
+        ]
+        raise RefusedError(f"{len(failed)} gate(s) stand against a release\n" + "\n".join(lines))
+    refuse_changed_sources()
+    digest = sha256_of(files_of(parent, signed=True)[AUDIT]) if parent else None
+    make_bundle(PAYLOAD, BUNDLE, private or own_key(), digest)
+    say(f"signed   {BUNDLE}")
+    if private is None:
+        public = own_public_key()
+        say(f"key      {public}, fingerprint {fingerprint(public)}: give it to those who are to check")
+
+
+def release_after_run() -> None:
+    """Sign what the chain has made, if its gates are passed and its sources are committed; else say why."""
+    path = RELEASE / VERDICT
+    if not path.exists():
+        return
+    if not _verdict()["passed"]:
+        say(f"release  refused by its gates: {path}")
+    elif holds_payload(BUNDLE):
+        say(f"release  {BUNDLE}")
+    elif changed_sources():
+        say("release  not signed, because sources differ from the commit: commit, then `assay release`")
+    else:
+        release()
+
+
+def holds_payload(bundle: Path) -> bool:
+    """Say whether a signed bundle is there and is of the payload at hand."""
+    names = files_of(PAYLOAD, signed=False)
+    if not all((bundle / name).is_file() for name in (*names, AUDIT, SIGNATURE)):
+        return False
+    return digest_of(PAYLOAD) == digest_of(bundle, names)
+
+
+def override(gate: str, reason: str, by: str) -> None:
+    """Record that `by` lets a release pass although `gate` failed with the value at hand."""
+    found = {item["name"]: item for item in _verdict()["gates"]}
+    if gate not in found:
+        raise InputError(f"there is no gate {gate!r}; the gates are {', '.join(found)}")
+    seen = found[gate]
+    if seen["passed"]:
+        raise InputError(f"gate {gate} passed: there is nothing to override")
+    if seen["value"] is None:
+        raise InputError(
+            f"gate {gate} has no record ({seen['why']}): what was not checked cannot be vouched for"
+        )
+    if not reason.strip() or not by.strip():
+        raise InputError("an override needs --reason and --by: it stands in the release for good")
+    when = datetime.now(UTC).strftime("%Y-%m-%d")
+    act = Override(gate, shown(seen["value"]), reason.strip(), by.strip(), when)
+    write_overrides(REVIEW, [*read_overrides(REVIEW), act])
+    say(f"{REVIEW / FILE}: {gate} = {act.value} is let pass by {act.by}; commit it and run `make repro`")
+
+
+def _verdict() -> dict[str, Any]:
+    path = RELEASE / VERDICT
+    if not path.exists():
+        raise InputError(f"{path} is not there: `make repro` writes it")
+    verdict: dict[str, Any] = read_json(path)
+    return verdict
