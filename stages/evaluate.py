@@ -20,28 +20,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
-from stages.lib import metrics
-from stages.lib.abstention import operating_point, risk_curve
+from stages.lib.abstention import operating_point
 from stages.lib.artifacts import read_json, write_text
-from stages.lib.calibration import warm
 from stages.lib.cli import stage_main
-from stages.lib.combining import diversity
 from stages.lib.comparisons import COMBINED, MAIN, compare, planned_pairs
 from stages.lib.config import Section
 from stages.lib.duplicate_tax import meaning, taxes
 from stages.lib.evaluation_files import write_plots, write_tables
+from stages.lib.evaluation_parts import members_diversity, noise_corrected, read_costs, tables_of
 from stages.lib.gains import Costs, gains
 from stages.lib.leaks import leaked_test_ids
 from stages.lib.prior_findings import Folders
 from stages.lib.report import build_report
-from stages.lib.robustness_table import FILE, robustness_rows, worst_by_kind
-from stages.lib.sample_facts import sample_facts
-from stages.lib.scored_rows import Evaluation, Tables
-from stages.lib.scores import Scoring, class_records, over_seeds, part, score_all, seed_names
-from stages.lib.slices import find_slices, summary
+from stages.lib.robustness_table import worst_by_kind
+from stages.lib.scored_rows import Evaluation
+from stages.lib.scores import Scoring, over_seeds, part, score_all
+from stages.lib.slices import summary
 from stages.lib.truth import SCORED, Entry, Truth, has_official_split, load_entries, load_truth
 
 
@@ -75,10 +71,15 @@ def headline_name(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     return max(test, key=lambda name: (val.get(name, {}).get("top1_accuracy", -1.0), name))
 
 
+def scoring(params: Params, truth: Truth) -> Scoring:
+    """Return how predictions are scored."""
+    top_k = min(params.top_k, len(truth.classes))
+    return Scoring(params.confidence, params.bootstrap_draws, params.seed, params.ece_bins, top_k)
+
+
 def figures(truth: Truth, entries: Mapping[str, Entry], params: Params, costs: Costs) -> dict[str, Any]:
     """Return what metrics.json says from predictions and truth alone."""
-    top_k = min(params.top_k, len(truth.classes))
-    how = Scoring(params.confidence, params.bootstrap_draws, params.seed, params.ece_bins, top_k)
+    how = scoring(params, truth)
     scores = score_all(truth, entries, how)
     main = entries[headline_name(scores)]
     comparisons = compare(truth, entries, planned_pairs(list(entries)), how)
@@ -90,37 +91,6 @@ def figures(truth: Truth, entries: Mapping[str, Entry], params: Params, costs: C
         "gains": gains(truth, entries, comparisons, costs, params.confidence),
         "seeds": {name: over_seeds(scores[name]) for name in SCORED},
     }
-
-
-def members_diversity(truth: Truth, entries: Mapping[str, Entry], split: str) -> dict[str, float] | None:
-    """Return how the single networks differ on a split; None with fewer than two of them."""
-    parts = [part(truth, entries[name], split) for name in seed_names(list(entries))]
-    if len(parts) < 2:
-        return None
-    return diversity(np.stack([probs for probs, _, _ in parts]), parts[0][1])
-
-
-def read_costs(entries: Mapping[str, Entry], distill: Path, predict: Path) -> Costs:
-    """Return what the ingredients cost, as the stages that used them say."""
-    n_views = int(read_json(predict / "metrics.json")["n_views"])
-    share = read_json(distill / "metrics.json").get("parameter_ratio")
-    return Costs(len(seed_names(list(entries))), n_views, share)
-
-
-def tables_of(
-    truth: Truth, main: Entry, temperature: float, params: Params, ingest: Path, validate: Path, predict: Path
-) -> Tables:
-    """Return what is told of the main prediction in tables: classes, risk against coverage, slices."""
-    test = part(truth, main, "test")
-    right = metrics.top1(test[0]) == test[1]
-    rows = main.positions[truth.split[main.positions] == "test"]
-    attributes = sample_facts(truth, rows, ingest, validate)
-    return Tables(
-        classes=class_records(truth, main, params.confidence),
-        curve=risk_curve(warm(test[0], temperature), test, params.confidence),
-        slices=find_slices(right, test[2], attributes, params.min_slice_size, params.confidence),
-        robustness=robustness_rows(predict / FILE, truth, params.confidence),
-    )
 
 
 def run(
@@ -138,16 +108,35 @@ def run(
     train: Path,
     distill: Path,
     predict: Path,
+    review: Path,
     out: Path,
 ) -> dict[str, Any]:
     """Write the plots and report.html; return the metrics."""
+    folders = Folders(
+        ingest,
+        duplicates,
+        label_noise,
+        curate,
+        class_balance,
+        validate,
+        split,
+        baseline,
+        preflight,
+        train,
+        distill,
+        predict,
+    )
     truth = load_truth(curate, split, duplicates)
     entries = load_entries(truth, [baseline / "predictions", predict / "predictions"])
     results = figures(truth, entries, params, read_costs(entries, distill, predict))
     main = headline_name(results)
     temperature = results["abstention"]["temperature"] if results["abstention"] else 1.0
-    tables = tables_of(truth, entries[main], temperature, params, ingest, validate, predict)
+    how = scoring(params, truth)
+    tables = tables_of(truth, entries[main], temperature, how, params.min_slice_size, folders)
     results["slices"] = summary(tables.slices, params.confidence)
+    noise = read_json(label_noise / "metrics.json")
+    record = results["test"][main]
+    results["noise_corrected"] = noise_corrected(truth, entries[main], record, review, noise, how)
     results["robustness"] = worst_by_kind(tables.robustness)
     chosen = read_json(predict / "metrics.json").get("chosen", {})
     results["chosen_on_val"] = {what: record["name"] for what, record in chosen.items()}
@@ -167,22 +156,8 @@ def run(
         confidence=params.confidence,
         ece_bins=params.ece_bins,
         draws=params.bootstrap_draws,
-        top_k=min(params.top_k, len(truth.classes)),
+        top_k=how.top_k,
         tables=tables,
-    )
-    folders = Folders(
-        ingest,
-        duplicates,
-        label_noise,
-        curate,
-        class_balance,
-        validate,
-        split,
-        baseline,
-        preflight,
-        train,
-        distill,
-        predict,
     )
     write_text(out / "report.html", build_report(found, folders))
     return results

@@ -6,6 +6,12 @@ from typing import Any
 import numpy as np
 
 from stages.lib import charts, report_words
+from stages.lib.report_trust_words import (
+    abstention_sentence,
+    chosen_sentence,
+    diversity_sentence,
+    truth_sentence,
+)
 from stages.lib.scored_rows import Evaluation
 from stages.lib.slices import worse_slices
 
@@ -43,6 +49,7 @@ def trust_part(evaluation: Evaluation) -> dict[str, Any]:
         "auroc": record["auroc"],
         "chosen_sentence": chosen_sentence(evaluation.results["chosen_on_val"]),
         "diversity_sentence": diversity_sentence(evaluation.results["diversity"]["test"]),
+        "truth_sentence": truth_sentence(evaluation.results["noise_corrected"]),
         "gain_rows": gain_rows(evaluation.results["gains"]),
         "not_measured": [name for name in UNMEASURED if name not in evaluation.results["gains"]],
         "top_k": evaluation.top_k,
@@ -67,60 +74,6 @@ def gain_rows(gains: Mapping[str, Record]) -> list[dict[str, Any]]:
         }
         for name, record in gains.items()
     ]
-
-
-VIEWS = {
-    "none": "no further view of an image",
-    "listed": "all listed views of an image",
-    "added": "some of the listed views of an image",
-}
-COMBINATIONS = {
-    "mean": "the plain mean of the networks' probabilities",
-    "geometric": "the geometric mean of the networks' probabilities (the mean of their logits)",
-    "weighted": "a weighted mean of the networks",
-    "greedy": "a greedy selection of the networks, with replacement",
-}
-
-
-def chosen_sentence(chosen: Mapping[str, str]) -> str:
-    """Return what val chose of views and combinations; empty where nothing was chosen."""
-    if not chosen:
-        return ""
-    return f"By log loss val chose {VIEWS[chosen['views']]}, and {COMBINATIONS[chosen['combination']]}."
-
-
-def diversity_sentence(diversity: Record | None) -> str:
-    """Return how far the networks differ, which is what an ensemble lives on; empty with one network."""
-    if diversity is None:
-        return ""
-    return (
-        f"Two of the networks name different classes for {report_words.percent(diversity['disagreement'])} "
-        f"of test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can mend."
-    )
-
-
-def abstention_sentence(point: Record | None) -> str:
-    """Return what the model is worth when it may say "not sure"."""
-    if point is None:
-        return "There are no val images to choose a threshold on: the model always answers."
-    percent = report_words.percent
-    if point["n_answered"] == 0:
-        return (
-            f"No confidence keeps errors on val at {percent(point['max_error'])} or less: at that bound the "
-            "model would answer nothing. Allow more errors, or find what the surest wrong answers share."
-        )
-    asked = (
-        f"On val ({point['n_val']:,} images) at most {percent(point['max_error'])} of the answers are wrong"
-    )
-    when = (
-        "when every image is answered"
-        if point["threshold"] == 0
-        else f"when images with a confidence under {percent(point['threshold'])} are left to people"
-    )
-    return (
-        f"{asked} {when}. On test this answers {percent(point['coverage'])} of {point['n']:,} images, of "
-        f"which {percent(point['risk'])} are wrong ({report_words.span(point['risk_ci'])})."
-    )
 
 
 def risk_chart(evaluation: Evaluation) -> Any:
