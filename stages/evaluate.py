@@ -32,6 +32,7 @@ from stages.lib.evaluation_files import write_plots, write_tables
 from stages.lib.evaluation_parts import members_diversity, noise_corrected, read_costs, tables_of
 from stages.lib.gains import Costs, gains
 from stages.lib.leaks import leaked_test_ids
+from stages.lib.looks import describe, note
 from stages.lib.prior_findings import Folders
 from stages.lib.report import build_report
 from stages.lib.robustness_table import worst_by_kind
@@ -129,6 +130,8 @@ def run(
     truth = load_truth(curate, split, duplicates)
     entries = load_entries(truth, [baseline / "predictions", predict / "predictions"])
     results = figures(truth, entries, params, read_costs(entries, distill, predict))
+    results["test_set"] = describe(truth, entries)
+    note(results["test_set"])
     main = headline_name(results)
     temperature = results["abstention"]["temperature"] if results["abstention"] else 1.0
     how = scoring(params, truth)

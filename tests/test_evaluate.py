@@ -252,6 +252,20 @@ def test_the_summary_names_every_prediction_with_interval_and_n(own, tmp_path, c
     assert read_json(out / "metrics.json") == results
 
 
+def test_the_summary_counts_how_often_the_test_set_was_scored(own, tmp_path, capsys):
+    from stages.commands.summary import summary
+
+    out = tmp_path / "out"
+    for _ in range(2):
+        write_json(out / "metrics.json", run(own, out))
+    summary(out)
+    assert "was scored once" in capsys.readouterr().out
+    break_predictions(own, lambda p: Predictions(p.sample_ids, p.split, p.pred_probs[:, ::-1]))
+    write_json(out / "metrics.json", run(own, out))
+    summary(out)
+    assert "was scored 2 times" in capsys.readouterr().out
+
+
 def test_a_summary_of_nothing_says_what_to_run(tmp_path):
     from stages.commands.summary import summary
 
