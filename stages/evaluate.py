@@ -1,6 +1,6 @@
 """Say what the predictions are worth: metrics with intervals, paired comparisons, plots and the report.
 
-From prediction files alone (`data/baseline/predictions`, `data/predict/predictions`), held against curated
+From prediction files alone (`data/{baseline,ablate,predict}/predictions`), held against curated
 labels and splits; every prediction, dummy to ensemble, passes the same code. Nothing is chosen here by test.
 - Accuracies carry Wilson intervals on the effective number of samples, other metrics BCa intervals over
   groups (`lib/bca.py`), calibration errors one of their own (`lib/gap_interval.py`); differences carry paired
@@ -108,6 +108,7 @@ def run(
     preflight: Path,
     train: Path,
     distill: Path,
+    ablate: Path,
     predict: Path,
     review: Path,
     out: Path,
@@ -128,7 +129,7 @@ def run(
         predict,
     )
     truth = load_truth(curate, split, duplicates)
-    entries = load_entries(truth, [baseline / "predictions", predict / "predictions"])
+    entries = load_entries(truth, [folder / "predictions" for folder in (baseline, ablate, predict)])
     results = figures(truth, entries, params, read_costs(entries, distill, predict))
     results["test_set"] = describe(truth, entries)
     note(results["test_set"])

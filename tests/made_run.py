@@ -18,7 +18,7 @@ from stages.lib.robustness_table import write_answers
 
 DIFFICULTY = {"seed0": 0.04, "seed1": 0.05, "ensemble": 0.03, "ensemble_tta": 0.04, "student": 0.05}
 FOLDERS = ("ingest", "duplicates", "label_noise", "curate", "class_balance", "validate")
-FOLDERS += ("split", "baseline", "preflight", "train", "distill", "predict", "review")
+FOLDERS += ("split", "baseline", "preflight", "train", "distill", "ablate", "predict", "review")
 
 
 @dataclass(frozen=True)
