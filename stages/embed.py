@@ -1,8 +1,9 @@
 """Turn every image into one vector, for neighbour search and linear models.
 
 From `data/ingest/images.parquet` to `embeddings.npy` (N, D) float32 in manifest order, rows of length 1 (a
-constant image has no structure to describe: its row is all zeros). No network and no download. As the pixels
-are at hand, `properties.parquet` says how each picture was taken (light, colour, sharpness, border:
+constant image has no structure to describe: its row is all zeros). No network and no download. `mirror.npy`
+(D,) int64 says which columns a mirrored image would have changed places. As the pixels are at hand,
+`properties.parquet` says how each picture was taken (light, colour, sharpness, border:
 `lib/image_properties.py`); `validate` looks for faulty pictures and for cues of the label there.
 
 `hog` joins three views of the picture, each of length 1 before its weight:
@@ -17,6 +18,7 @@ Cost: 0.2 CPU seconds on digits beside the imports, 10 on 60,000 colour images o
 properties); working memory is bounded by chunks.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -25,20 +27,17 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from stages.lib.artifacts import read_table, write_npy, write_table
+from stages.lib.artifacts import atomic, read_table, write_npy, write_table
 from stages.lib.cli import stage_main
 from stages.lib.config import Section
 from stages.lib.errors import InputError
-from stages.lib.hog import hog
+from stages.lib.hog import hog, mirrored_columns
 from stages.lib.image_properties import NAMES, measure_all
 from stages.lib.image_store import Pixels, read_pixels
-from stages.lib.pooling import Floats, area_weights, planes, pool
+from stages.lib.pooling import Floats, area_weights, grey, planes, pool
 from stages.lib.progress import track
 
 Bytes = npt.NDArray[np.uint8]
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Grey from RGB as in ITU-R BT.601, which JPEG uses."""
 
 SPECTRUM_WEIGHT = 2.0
 LAYOUT_WEIGHT = 0.25
@@ -67,12 +66,6 @@ def unit(vectors: Floats) -> Floats:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Floats = np.where(length > NOISE, vectors / np.maximum(length, NOISE), np.float32(0))
     return scaled
-
-
-def grey(images: Floats) -> Floats:
-    """Merge channels, (n, c, s, s) -> (n, s, s)."""
-    merged: Floats = images[:, 0] if images.shape[1] == 1 else np.einsum("ncij,c->nij", images, LUMA)
-    return merged
 
 
 def coarse(images: Floats, side: int) -> Floats:
@@ -106,15 +99,36 @@ def describe(pixels: Bytes, params: Params) -> Floats:
     return unit(np.concatenate([gradients, SPECTRUM_WEIGHT * spectral, LAYOUT_WEIGHT * layout], axis=1))
 
 
-def embed_all(pixels: Bytes, params: Params) -> Floats:
+def mirrored(params: Params, side: int, channels: int) -> npt.NDArray[np.int64]:
+    """Where each number of a mirrored image's descriptor stands in the image's own: (d,), exact.
+
+    So a finder of mirrored copies needs no second descriptor of every image.
+    """
+    small = min(side, params.max_side, params.coarse_side)
+    square = np.arange(channels * small**2).reshape(channels, small, small)
+    layout = square[..., ::-1].ravel()
+    if params.descriptor == "pixels":
+        return layout
+    gradients = mirrored_columns(params.cells, params.orientations)
+    # A mirrored picture's amplitude at (y, x) is the picture's at (y, -x), which is that at (-y, x).
+    size = 2 * small
+    amplitudes = np.arange(channels * size * (small + 1)).reshape(channels, size, small + 1)
+    spectral = amplitudes[:, -np.arange(size) % size].ravel()
+    return np.concatenate([gradients, len(gradients) + spectral, len(gradients) + len(spectral) + layout])
+
+
+def embed_chunks(pixels: Bytes, params: Params) -> Iterator[Floats]:
     """Describe all images by chunks that fit CHUNK_BYTES."""
     side = min(pixels.shape[1], params.max_side)
     widest = 4 * max(side * side * (params.orientations + 1), pixels[:1].size)
     step = max(1, CHUNK_BYTES // widest)
-    starts = range(0, len(pixels), step)
-    return np.concatenate(
-        [describe(pixels[at : at + step], params) for at in track(starts, "chunks described")]
-    )
+    for start in track(range(0, len(pixels), step), "chunks described"):
+        yield describe(pixels[start : start + step], params)
+
+
+def embed_all(pixels: Bytes, params: Params) -> Floats:
+    """Describe all images, (n, s, s, c) uint8 -> (n, d)."""
+    return np.concatenate(list(embed_chunks(pixels, params)))
 
 
 def property_table(pixels: Pixels, manifest: pa.Table) -> pa.Table:
@@ -130,14 +144,22 @@ def property_table(pixels: Pixels, manifest: pa.Table) -> pa.Table:
 
 
 def run(params: Params, *, ingest: Path, out: Path) -> dict[str, int]:
-    """Read pixels, write embeddings and properties."""
-    pixels = read_pixels(ingest)
-    embeddings = embed_all(pixels.array, params)
-    write_npy(out / "embeddings.npy", embeddings)
+    """Read pixels, write embeddings chunk by chunk, what mirroring does to them, and properties."""
+    stored = read_pixels(ingest)
+    pixels = stored.array
+    columns = mirrored(params, pixels.shape[1], pixels.shape[3])
+    n_constant, done = 0, 0
+    with atomic(out / "embeddings.npy") as temporary:
+        shape = (len(pixels), len(columns))
+        embeddings = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        for part in embed_chunks(pixels, params):
+            embeddings[done : done + len(part)] = part
+            n_constant, done = n_constant + int((~part.any(1)).sum()), done + len(part)
+        embeddings.flush()
+    write_npy(out / "mirror.npy", columns)
     manifest = read_table(ingest / "manifest.parquet", ["sample_id", "width", "height"])
-    write_table(out / "properties.parquet", property_table(pixels, manifest))
-    n_constant = int((~embeddings.any(1)).sum())
-    return {"n": len(embeddings), "dimensions": embeddings.shape[1], "n_constant": n_constant}
+    write_table(out / "properties.parquet", property_table(stored, manifest))
+    return {"n": len(pixels), "dimensions": len(columns), "n_constant": n_constant}
 
 
 if __name__ == "__main__":

@@ -75,6 +75,42 @@ def mirrored(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return image[:, ::-1]
 
 
+def recoloured(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Each channel times 0.7 to 1.3, plus up to 15 levels either way."""
+    scale, offset = generator.uniform(0.7, 1.3, image.shape[2]), generator.uniform(-15, 15, image.shape[2])
+    return np.asarray(np.clip(np.rint(image * scale + offset), 0, 255), np.uint8)
+
+
+def resampled(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Down to 5/8 and up again."""
+    side = image.shape[0]
+    small = Image.fromarray(image).resize((side * 5 // 8,) * 2, Image.Resampling.BICUBIC)
+    return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def shifted(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Moved by two pixels either way along both axes; the border goes on."""
+    down, right = generator.choice([0, 4], 2)
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
+    return padded[down : down + image.shape[0], right : right + image.shape[1]]
+
+
+def mirrored_and_cropped(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    return cropped(mirrored(image, generator), generator)
+
+
+PHOTOGRAPHIC: dict[str, Edit] = {
+    "mirrored": mirrored,
+    "cropped": cropped,
+    "recoloured": recoloured,
+    "reencoded": reencoded,
+    "resampled": resampled,
+    "shifted": shifted,
+    "mirrored_and_cropped": mirrored_and_cropped,
+}
+"""What happens to photographs on their way through the web."""
+
+
 NEAR: dict[str, Edit] = {"moved": moved, "reencoded": reencoded, "relit": relit}
 
 

@@ -5,13 +5,24 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from planting import Planted, plant
+from planting import PHOTOGRAPHIC, Planted, plant
 
 from stages import duplicates, embed
-from stages.duplicates import Pair, conflicting, exact_pairs, find_pairs, group_table, hubs, with_judgments
+from stages.duplicates import (
+    Pair,
+    conflicting,
+    copies_among,
+    exact_pairs,
+    find_pairs,
+    group_table,
+    hubs,
+    with_judgments,
+)
+from stages.lib.alignment import blur
 from stages.lib.artifacts import read_csv, read_table, write_npy, write_table
 from stages.lib.config import load_section
 from stages.lib.digits import read_digits, to_8_bit
+from stages.lib.duplicate_findings import read_copies
 from stages.lib.errors import InputError
 from stages.lib.image_store import encode_png, write_images
 from stages.lib.judged_pairs import Judgments
@@ -153,6 +164,12 @@ def test_what_people_judge_overrules_what_was_found() -> None:
     ]
 
 
+def test_look_alikes_that_people_judge_leave_the_list() -> None:
+    found = [Pair(0, 1, 0.9, "near"), Pair(2, 3, 0.4, "look_alike"), Pair(4, 5, 0.3, "look_alike")]
+    judged = Judgments(same=((2, 3),), different=((4, 5),))
+    assert with_judgments(found, judged) == [Pair(2, 3, 1.0, "judged"), Pair(0, 1, 0.9, "near")]
+
+
 def test_a_judged_pair_that_nobody_found_is_a_group_and_a_conflict(tmp_path: Path) -> None:
     pixels, labels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8), range(40)
     ids = [f"s{k:02d}" for k in range(40)]
@@ -168,3 +185,115 @@ def test_a_judged_pair_that_nobody_found_is_a_group_and_a_conflict(tmp_path: Pat
     [conflict] = read_csv(tmp_path / "out" / "conflicts.csv")
     assert (conflict["sample_id_a"], conflict["kind"], conflict["score"]) == ("s01", "judged", "1.0")
     assert read_table(tmp_path / "out" / "groups.parquet")["reason"].to_pylist() == ["judged", "judged"]
+
+
+PHOTOGRAPHS = PARAMS.model_copy(update={"mirror": True})
+MIRROR = embed.mirrored(EMBED, 32, 3)
+
+
+def photographs(count: int, seed: int) -> np.ndarray:
+    """Discs of all sizes and colours that cover each other, (count, 32, 32, 3).
+
+    The dead leaves model (Lee, Mumford & Huang, "Occlusion models for natural images", IJCV 2001), which has
+    the edges and the scales of photographs."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[:32, :32]
+    pictures = np.full((count, 32, 32, 3), 128)
+    for _ in range(80):
+        radius = 2 / np.sqrt(generator.uniform(0.02, 1, (count, 1, 1)))  # many small ones, few large ones
+        down, right = generator.uniform(-4, 36, (2, count, 1, 1))
+        covered = (y - down) ** 2 + (x - right) ** 2 < radius**2
+        pictures = np.where(covered[..., None], generator.integers(0, 256, (count, 1, 1, 3)), pictures)
+    soft = blur(pictures.transpose(0, 3, 1, 2).reshape(-1, 32, 32).astype(np.float32), 0.6)
+    return np.clip(soft, 0, 255).astype(np.uint8).reshape(count, 3, 32, 32).transpose(0, 2, 3, 1)
+
+
+def skies(count: int, seed: int) -> np.ndarray:
+    """Smooth slopes of one blue or another with a little grain, some with a plain ground: (count, 32, 32,
+    3)."""
+    generator = np.random.default_rng(seed)
+    top, bottom = generator.uniform(80, 160, (count, 1, 3)), generator.uniform(170, 240, (count, 1, 3))
+    down = np.linspace(0, 1, 32)[None, :, None]
+    slope = (top * (1 - down) + bottom * down)[:, :, None, :].repeat(32, 2)
+    ground = generator.integers(20, 40, count)
+    slope[np.arange(32)[None] >= ground[:, None]] = 90
+    grain = generator.normal(0, 1.5, slope.shape)
+    return np.clip(np.rint(slope + grain), 0, 255).astype(np.uint8)
+
+
+def search(pixels: np.ndarray, params: duplicates.Params = PHOTOGRAPHS) -> list[Pair]:
+    ids = tuple(f"s{row:05}" for row in range(len(pixels)))
+    vectors = embed.embed_all(pixels, EMBED)
+    mirror = MIRROR if params.mirror else None
+    return duplicates.list_pairs(pixels, vectors, ids, ["x"] * len(ids), params, mirror)
+
+
+@pytest.fixture(scope="module")
+def planted_photographs() -> tuple[Planted, list[Pair]]:
+    planted = plant(photographs(350, seed=0), np.arange(350) % 2, 3, PHOTOGRAPHIC, 0.3)
+    skied = np.concatenate([planted.pixels, skies(250, seed=1)])
+    return planted, search(skied)
+
+
+@pytest.mark.parametrize("kind", list(PHOTOGRAPHIC))
+def test_each_kind_of_copy_of_a_photograph_is_found(
+    planted_photographs: tuple[Planted, list[Pair]], kind: str
+) -> None:
+    planted, pairs = planted_photographs
+    joined = {(p.first, p.second) for p in copies_among(pairs)}
+    rows = np.flatnonzero(planted.kind == kind)
+    assert len(rows) >= 15
+    assert np.mean([(planted.family[row], row) in joined for row in rows]) >= 0.9
+
+
+def test_nothing_else_is_taken_for_a_copy_not_even_one_clear_sky_for_another(
+    planted_photographs: tuple[Planted, list[Pair]],
+) -> None:
+    planted, pairs = planted_photographs
+    family = np.concatenate([planted.family, np.arange(10_000, 10_250)])
+    false = [p for p in copies_among(pairs) if family[p.first] != family[p.second]]
+    assert len(false) <= 0.01 * len(copies_among(pairs))
+
+
+def test_a_clean_set_holds_no_copies_of_any_kind() -> None:
+    assert copies_among(search(np.concatenate([photographs(150, seed=5), skies(150, seed=6)]))) == []
+
+
+def test_mirrored_copies_are_sought_only_where_they_are_copies() -> None:
+    pictures = photographs(60, seed=2)
+    both = np.concatenate([pictures, pictures[:10, :, ::-1]])
+    assert len(copies_among(search(both))) == 10
+    assert copies_among(search(both, PHOTOGRAPHS.model_copy(update={"mirror": False}))) == []
+
+
+def test_look_alikes_are_listed_behind_the_copies_and_acted_on_by_nobody(tmp_path: Path) -> None:
+    pictures = photographs(100, seed=4)
+    write_inputs(tmp_path, np.concatenate([pictures, pictures[:5, :, ::-1]]), ["a", "b", "c"] * 35)
+    write_npy(tmp_path / "mirror.npy", MIRROR)
+    metrics = duplicates.run(PHOTOGRAPHS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path)
+    rows = read_csv(tmp_path / "pairs.csv")
+    scores = [float(row["score"]) for row in rows]
+    assert (metrics["n_near_pairs"], metrics["n_look_alikes"]) == (5, 21)
+    assert scores == sorted(scores, reverse=True)
+    assert [score >= 0.5 for score in scores] == [True] * 5 + [False] * 21
+    assert [row["kind"] for row in rows] == ["near"] * 5 + ["look_alike"] * 21
+    assert [row["kind"] for row in read_copies(tmp_path / "pairs.csv")] == ["near"] * 5
+    assert len(read_table(tmp_path / "groups.parquet")) == 10
+    assert all(float(row["score"]) >= 0.5 for row in read_csv(tmp_path / "conflicts.csv"))
+
+
+def test_mirrored_copies_need_what_embed_says_of_mirroring(tmp_path: Path) -> None:
+    write_inputs(tmp_path, photographs(6, seed=0), ["a"] * 6)
+    with pytest.raises(InputError, match="dvc repro"):
+        duplicates.run(PHOTOGRAPHS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path)
+
+
+def test_the_inverted_file_finds_the_copies_that_exact_search_finds(
+    planted_photographs: tuple[Planted, list[Pair]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted, pairs = planted_photographs
+    exact = {(p.first, p.second) for p in copies_among(pairs)}
+    monkeypatch.setattr("stages.lib.neighbours.EXACT_UP_TO", 100)
+    again = search(np.concatenate([planted.pixels, skies(250, seed=1)]))
+    inverted = {(p.first, p.second) for p in copies_among(again)}
+    assert len(exact & inverted) >= 0.98 * len(exact | inverted)

@@ -111,8 +111,31 @@ def test_the_stage_writes_one_row_per_image_and_the_same_bytes_again(
     properties = read_table(tmp_path / "a" / "properties.parquet")
     assert properties["sample_id"].to_pylist() == [name for name, _ in images]
     assert properties["brightness"].to_pylist() == pytest.approx(digits[:20].mean((1, 2, 3)) / 255)
-    for name in ("embeddings.npy", "properties.parquet"):
+    assert len(read_npy(tmp_path / "a" / "mirror.npy")) == metrics["dimensions"]
+    for name in ("embeddings.npy", "mirror.npy", "properties.parquet"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "descriptor"),
+    [
+        ((8, 8, 1), "hog"),
+        ((32, 32, 3), "hog"),
+        ((45, 45, 3), "hog"),
+        ((7, 7, 3), "hog"),
+        ((32, 32, 3), "pixels"),
+    ],
+)
+def test_a_mirrored_image_is_described_by_the_same_numbers_in_other_places(
+    shape: tuple[int, int, int], descriptor: str
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, *shape)).astype(np.uint8)
+    params = PARAMS.model_copy(update={"descriptor": descriptor})
+    columns = embed.mirrored(params, shape[0], shape[2])
+    expected = embed.describe(pixels[:, :, ::-1], params)
+    np.testing.assert_allclose(
+        embed.describe(pixels, params)[:, columns], expected, atol=5e-4
+    )  # roots of rounding
 
 
 def test_images_of_another_manifest_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from stages.lib.artifacts import read_csv, read_table
 from stages.lib.components import components
 from stages.lib.errors import InputError
 
+LOOK_ALIKE = "look_alike"
+"""Kind of the pairs that the pixels did not confirm: for people to judge, read by no stage."""
+
 
 @dataclass(frozen=True)
 class FoundPair:
@@ -35,10 +38,15 @@ def near_distances(duplicates: Path, sample_ids: Sequence[str]) -> np.ndarray:
     return np.array([distance.get(sample_id, np.nan) for sample_id in sample_ids], np.float64)
 
 
+def read_copies(path: Path) -> list[dict[str, str]]:
+    """Read the rows of pairs.csv or conflicts.csv, without look-alikes."""
+    return [row for row in read_csv(path) if row["kind"] != LOOK_ALIKE]
+
+
 def read_pairs(path: Path, sample_ids: Sequence[str]) -> list[FoundPair]:
-    """Read pairs.csv or conflicts.csv; InputError where a row names a sample the manifest lacks."""
+    """Read the copies of pairs.csv or conflicts.csv; InputError where one names an unknown sample."""
     position = {sample_id: row for row, sample_id in enumerate(sample_ids)}
-    rows = read_csv(path)
+    rows = read_copies(path)
     strange = [row for row in rows if not {row["sample_id_a"], row["sample_id_b"]} <= position.keys()]
     if strange:
         raise InputError(f"{path}: {len(strange)} pairs name samples the manifest lacks: run `dvc repro`")

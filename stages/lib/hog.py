@@ -54,3 +54,13 @@ def hog(grey: Floats, cells: int, orientations: int) -> Floats:
     """Describe square grey images in 0...1 by c x c histograms: (n, s, s) -> (n, 4 * o * (c - 1)**2)."""
     histograms = pool(orientation_votes(grey, orientations), triangle_weights(grey.shape[-1], cells))
     return normalised_blocks(histograms)
+
+
+def mirrored_columns(cells: int, orientations: int) -> np.ndarray:
+    """Where each number of a mirrored image's `hog` stands in the image's own: (d,) int64, exact.
+
+    Columns of cells change places, and a gradient's angle t becomes pi - t: bin b becomes -b, in half a turn.
+    """
+    place = np.arange(4 * orientations * (cells - 1) ** 2)
+    corners = place.reshape(2, 2, orientations, cells - 1, cells - 1)[:, ::-1, :, :, ::-1]
+    return corners[:, :, -np.arange(orientations) % orientations].ravel()

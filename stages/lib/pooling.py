@@ -6,6 +6,16 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Grey from RGB as in ITU-R BT.601, which JPEG uses."""
+
+
+def grey(images: Floats) -> Floats:
+    """Merge channels, (n, c, s, s) -> (n, s, s)."""
+    merged: Floats = images[:, 0] if images.shape[1] == 1 else np.einsum("ncij,c->nij", images, LUMA)
+    return merged
+
+
 def area_weights(size: int, cells: int) -> Floats:
     """Each cell averages its share of `size` pixels, border ones by area: (cells, size), rows sum to 1."""
     edges = np.linspace(0.0, size, cells + 1)

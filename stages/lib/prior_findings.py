@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stages.lib.artifacts import read_csv, read_json, read_table
+from stages.lib.duplicate_findings import read_copies
 
 Row = dict[str, str]
 
@@ -100,7 +101,7 @@ def read_findings(folders: Folders) -> Findings:
         n_ingested=len(manifest),
         sources=dict(zip(manifest["sample_id"].to_pylist(), manifest["source"].to_pylist(), strict=True)),
         quarantined=read_csv(folders.ingest / "quarantine.csv"),
-        pairs=read_csv(folders.duplicates / "pairs.csv"),
+        pairs=read_copies(folders.duplicates / "pairs.csv"),
         n_in_groups=len(groups),
         n_groups=len(set(groups)),
         conflicts=read_csv(folders.duplicates / "conflicts.csv"),

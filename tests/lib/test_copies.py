@@ -4,19 +4,28 @@ import numpy as np
 import pytest
 from planting import reencoded
 
-from stages.lib.copies import FARTHER, near_pairs, usual_residual
+from stages.lib.alignment import Limits
+from stages.lib.candidates import candidates
+from stages.lib.copies import FARTHER, compare, residual_ratios, usual_residual
+from stages.lib.neighbours import search
+
+LIMITS = Limits(2, 0.0)
+THRESHOLD = 0.2
 
 
 def scenes(count: int, seed: int = 0) -> np.ndarray:
-    """Smooth random grey pictures, (count, 16, 16, 1)."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 1)).astype(np.uint8)
-    return coarse.repeat(4, 1).repeat(4, 2)
+    """Random grey pictures of 8 x 8 patches, (count, 16, 16, 1)."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 1)).astype(np.uint8)
+    return coarse.repeat(2, 1).repeat(2, 2)
 
 
 def find(pixels: np.ndarray, neighbours: int = 20) -> set[tuple[int, int]]:
     vectors = pixels.reshape(len(pixels), -1).astype(np.float32)
-    found = near_pairs(pixels, vectors, neighbours, 0.125, 0.2)
-    return set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    found = search(vectors, vectors, neighbours)
+    pairs = candidates(found, None, 100_000)
+    ratio = residual_ratios(pixels[..., 0], pairs, found.indices, LIMITS, THRESHOLD)
+    close = ratio <= THRESHOLD
+    return set(zip(pairs.first[close].tolist(), pairs.second[close].tolist(), strict=True))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 15])
@@ -42,25 +51,27 @@ def test_different_pictures_are_no_copies() -> None:
     assert find(scenes(200)) == set()
 
 
-def test_pairs_come_best_first_and_once() -> None:
-    pixels = scenes(50)
-    near = np.stack([reencoded(image, np.random.default_rng(1)) for image in pixels[:20]])
-    everything = np.concatenate([pixels, near])
-    vectors = everything.reshape(len(everything), -1).astype(np.float32)
-    found = near_pairs(everything, vectors, 20, 0.125, 0.2)
-    pairs = list(zip(found.first.tolist(), found.second.tolist(), strict=True))
-    assert len(pairs) == len(set(pairs)) > 0
-    assert (found.first < found.second).all()
-    assert (np.diff(found.ratio) >= 0).all()
+def test_a_mirrored_pair_agrees_only_when_mirrored() -> None:
+    pixels = scenes(10)[..., 0]
+    both = np.concatenate([pixels, pixels[:, :, ::-1]])
+    first, second = np.arange(10), np.arange(10, 20)
+    assert compare(both, first, second, np.ones(10, bool), LIMITS).max() < 1e-3
+    assert compare(both, first, second, np.zeros(10, bool), LIMITS).min() > 0.2
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_too_few_pictures_make_no_neighbourhood(count: int) -> None:
-    assert find(scenes(count)[[0] * count]) == set()
+def test_comparing_by_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, first = scenes(40)[..., 0], np.arange(39)
+    whole = compare(pixels, first, first + 1, first % 2 == 0, LIMITS)
+    monkeypatch.setattr("stages.lib.copies.CHUNK_NUMBERS", 16 * 16 * 7)
+    np.testing.assert_allclose(compare(pixels, first, first + 1, first % 2 == 0, LIMITS), whole, atol=1e-6)
 
 
 def test_what_is_usual_lies_beyond_the_copies() -> None:
     plain = np.linspace(0.5, 1, 10, dtype=np.float32)
     with_copies = np.concatenate([np.full(4, 0.01, np.float32), plain[:6]])
-    usual = usual_residual(np.stack([plain, with_copies, plain]), threshold=0.2)
+    usual = usual_residual(np.stack([plain, with_copies, plain]), 0.2, typical=0.7)
     np.testing.assert_allclose(usual, plain[FARTHER - 1])
+
+
+def test_among_copies_alone_the_typical_place_stands_in() -> None:
+    assert usual_residual(np.full((1, 10), 0.01, np.float32), 0.2, typical=0.7)[0] == np.float32(0.7)
