@@ -4,8 +4,8 @@ For each listed ingredient, one more network per seed of `train`, alike in all e
 val and test as without_<ingredient>_seed<k>. `evaluate` holds them against seed<k> in its table of gains,
 with seeds counted beside images (`lib/recipe_gain.py`): it takes two seeds or more to say anything.
 
-Reads what `train` reads; writes predictions/. Costs as much as `train` for each ingredient, and half a second
-where none is listed.
+Reads what `train` reads; writes predictions/ with a list of the networks. Costs as much as `train` for each
+ingredient, and half a second where none is listed.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages import train as training
+from stages.lib.artifacts import write_csv
 from stages.lib.class_plan import read_plan
 from stages.lib.cli import Context, stage_main
 from stages.lib.config import Section
@@ -83,11 +84,19 @@ def run(
     context: Context,
 ) -> dict[str, Any]:
     """Train the networks that lack an ingredient and write what they predict."""
-    (out / "predictions").mkdir(parents=True, exist_ok=True)
     recipes = {ingredient: without(train, ingredient) for ingredient in params.ingredients}
+    networks = [
+        (name_of(ingredient, seed), ingredient, seed) for ingredient in recipes for seed in train.seeds
+    ]
+    write_csv(out / "predictions" / "networks.csv", ("prediction", "ingredient", "seed"), networks)
     if recipes:
         fit_all(recipes, train.seeds, (ingest, curate, split), class_balance, pretrain, out, context)
-    return {"n_networks": len(recipes) * len(train.seeds)}
+    return {"n_networks": len(networks)}
+
+
+def name_of(ingredient: Ingredient, seed: int) -> str:
+    """Return the prediction's name, as `lib/gains.py` finds it again."""
+    return f"without_{ingredient}_seed{seed}"
 
 
 def fit_all(
@@ -117,7 +126,7 @@ def fit_all(
         votes = params.targets == "annotators"
         soft = annotator_targets(data[1], dataset, dataset.part("train")) if votes else None
         for seed in seeds:
-            name = f"without_{ingredient}_seed{seed}"
+            name = name_of(ingredient, seed)
             store = CheckpointStore(context.checkpoints / name, context.key)
             state, card, _ = training.fit_classifier(
                 dataset, plan, pretrain / ENCODER, params, seed, store, None, soft

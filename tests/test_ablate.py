@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from stages import ablate
+from stages.lib.artifacts import read_csv
 from stages.lib.errors import InputError
 from stages.lib.gains import ablated
 from stages.lib.predictions import read_predictions
@@ -33,7 +34,10 @@ def test_a_network_a_seed_is_trained_without_each_ingredient_and_predicts_val_an
     tmp_path: Path,
 ) -> None:
     assert run(tmp_path, "pretraining", "augmentation") == {"n_networks": 4}
-    names = sorted(path.stem for path in (tmp_path / "out/predictions").iterdir())
+    names = sorted(path.stem for path in (tmp_path / "out/predictions").glob("*.parquet"))
+    assert [row["prediction"] for row in read_csv(tmp_path / "out/predictions/networks.csv")] == [
+        f"without_{kind}_seed{seed}" for kind in ("pretraining", "augmentation") for seed in (0, 1)
+    ]
     assert ablated(names) == {
         kind: [f"without_{kind}_seed{seed}" for seed in (0, 1)] for kind in ("augmentation", "pretraining")
     }
@@ -45,9 +49,10 @@ def test_a_network_a_seed_is_trained_without_each_ingredient_and_predicts_val_an
     assert not (tmp_path / "checkpoints" / "k").exists()
 
 
-def test_where_nothing_is_listed_nothing_is_trained_and_the_folder_is_there(tmp_path: Path) -> None:
+def test_where_nothing_is_listed_nothing_is_trained_and_the_list_is_empty(tmp_path: Path) -> None:
     assert run(tmp_path) == {"n_networks": 0}
-    assert list((tmp_path / "out/predictions").iterdir()) == []
+    assert read_csv(tmp_path / "out/predictions/networks.csv") == []
+    assert not list((tmp_path / "out/predictions").glob("*.parquet"))
 
 
 def test_what_train_lacks_already_cannot_be_taken_away(tmp_path: Path) -> None:
