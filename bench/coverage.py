@@ -7,7 +7,7 @@ the intervals that `evaluate` prints are computed with the code that it uses.
 - accuracy: alone, and with half of the samples in groups of three whose members err together;
 - difference: two predictions that err on the same samples more than chance has it, likewise;
 - f1: macro-F1 and balanced accuracy, classes even and ten to one;
-- ece: confidences that are right, too high, too low; bins of equal width and of equal number;
+- ece: confidences that are right, too high, too low; bins of equal width and of equal number, log loss, Brier;
 - recipes: 24 small networks of one recipe with other seeds, on digits and on CIFAR-10 (HOG features, 10,000
   test images of ../shared/data or ASSAY_SHARED_DATA): how often are two of them, or the means of three and
   three, called different? Truth: the recipes are the same.
@@ -129,18 +129,22 @@ def calibration_errors(repeats: int, draws: int, rng: np.random.Generator) -> No
     for n, sharpness in ((359, 1.1), (1000, 1.0), (1000, 1.3), (1000, 2.0), (1000, 0.7), (3000, 1.1)):
         true, stated = confidences(1_000_000, sharpness, 1.0, rng)
         sure = stated.max(axis=1)
-        place = metrics.even_bins(sure, BINS)
-        even = np.abs(np.bincount(place, weights=sure - true)).sum() / len(sure)
-        full = metrics.binned_gap(sure, true, metrics.full_bins(sure, BINS))
-        held: dict[str, list[tuple[bool, bool]]] = {"ece": [], "ece_adaptive": []}
+        right, wrong = stated.argmax(axis=1), (stated.argmax(axis=1) + 1) % 10
+        truth = {
+            "ece": metrics.binned_gap(sure, true, metrics.even_bins(sure, BINS)),
+            "ece_adaptive": metrics.binned_gap(sure, true, metrics.full_bins(sure, BINS)),
+        }
+        for name, losses in (("log_loss", metrics.log_losses), ("brier", metrics.brier_scores)):
+            truth[name] = float((true * losses(stated, right) + (1 - true) * losses(stated, wrong)).mean())
+        held: dict[str, list[tuple[bool, bool]]] = {name: [] for name in truth}
         for repeat in range(repeats):
             chance, probs = confidences(n, sharpness, 1.0, rng)
             said = probs.argmax(axis=1)
             labels = np.where(rng.random(n) < chance, said, (said + 1) % 10)
             found = score_intervals({"it": Answers(probs, labels)}, np.arange(n), BINS, draws, LEVEL, repeat)
-            for name, value in (("ece", even), ("ece_adaptive", full)):
+            for name, value in truth.items():
                 held[name].append(missed(found["it"][f"{name}_ci"], value))
-        for name, value in (("ece", even), ("ece_adaptive", full)):
+        for name, value in truth.items():
             report(f"{name} {value:.3f}, n {n}, confidences {sharpness} times as sharp", held[name])
 
 
