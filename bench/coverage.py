@@ -7,7 +7,7 @@ the intervals that `evaluate` prints are computed with the code that it uses.
 - accuracy: alone, and with half of the samples in groups of three whose members err together;
 - difference: two predictions that err on the same samples more than chance has it, likewise;
 - f1: macro-F1 and balanced accuracy, classes even and ten to one;
-- ece: confidences that are right, too high, too low; bins of equal width and of equal number, log loss, Brier;
+- ece: confidences that are right, too high, too low; both kinds of bins, log loss and Brier score;
 - recipes: 24 small networks of one recipe with other seeds, on digits and on CIFAR-10 (HOG features, 10,000
   test images of ../shared/data or ASSAY_SHARED_DATA): how often are two of them, or the means of three and
   three, called different? Truth: the recipes are the same.
