@@ -1,16 +1,19 @@
 """Predict: what every network, view and ensemble believes about val and test, and a review queue.
 
 Writes one predictions artifact per name: seed<k>, ensemble (the members' mean of probabilities) and student,
-each also with test-time augmentation (`_tta`: the mean over the listed views). Whether views help is told by
-their val figures in metrics.json; test is predicted here and judged in `evaluate` alone. Neutral samples,
-which curation set aside, are pre-labelled by the ensemble and queued for people, most useful first.
+each also with test-time augmentation (`_tta`: the mean over the listed views). Which views help, "none" among
+them, and how members are combined is chosen on val (`lib/val_choice.py`; figures in metrics.json): where that
+is neither of the two ensembles, it is the prediction `combined`. Test is predicted here, and judged in
+`evaluate` alone. Neutral samples, which curation set aside, are pre-labelled by the ensemble and queued for
+people, most useful first.
 
-Reads ingest, curate, split, train and distill; writes predictions/<name>.parquet and review_queue.csv.
+Reads ingest, curate, split, train and distill; writes predictions/<name>.parquet, review_queue.csv, and what
+the ensemble names test images that were made worse, one kind and strength at a time (robustness.parquet).
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +25,7 @@ from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.picture_identity import same_picture
 from stages.lib.predictions import Predictions, write_predictions
 from stages.lib.review_queue import Waiting, write_queue
+from stages.lib.robustness_table import FILE, write_answers
 from stages.lib.training_params import Seeds
 
 if TYPE_CHECKING:
@@ -32,18 +36,36 @@ PREDICTED = ("val", "test")
 
 
 class ViewParams(Section):
-    """One view: pixels to the right and down, mirrored or not, and its weight in the mean."""
+    """One view: pixels to the right and down, share of the sides, mirrored or not, weight in the mean."""
 
     x: int = Field(ge=-64, le=64)
     y: int = Field(ge=-64, le=64)
     flip: bool
     weight: float = Field(gt=0, le=1000)
+    zoom: float = Field(ge=0.1, le=1)
+
+
+Shares = Annotated[float, Field(gt=0, le=1)]
+
+
+class RobustnessParams(Section):
+    """Strengths of each change of the test images (`lib/robustness.py`), and how many images are shown."""
+
+    images: int = Field(ge=1)
+    resolution: tuple[Shares, ...]
+    aspect: tuple[Annotated[float, Field(ge=0.1, le=10)], ...]
+    jpeg: tuple[Annotated[float, Field(ge=1, le=100)], ...]
+    brightness: tuple[Annotated[float, Field(gt=0, le=10)], ...]
+    blur: tuple[Shares, ...]
+    shift: tuple[Shares, ...]
 
 
 class Params(Section):
     """Section `predict`."""
 
     views: tuple[ViewParams, ...] = Field(min_length=1, max_length=64)
+    combinations: tuple[Literal["mean", "geometric", "weighted", "greedy"], ...]
+    robustness: RobustnessParams
 
 
 class TrainView(Section):
@@ -86,6 +108,7 @@ def run(
     train: TrainView,
 ) -> dict[str, Any]:
     """Write every prediction file and the review queue."""
+    from stages.lib.chosen_ensemble import choose
     from stages.lib.ensemble import load_member, load_members
     from stages.lib.views import PLAIN, View
     from stages.lib.weights import MODEL
@@ -94,18 +117,49 @@ def run(
     loaded = load_members(members, train.seeds, dataset)
     student = load_member(distill / MODEL, dataset)
     positions = dataset.part(*PREDICTED)
-    views = tuple(View(view.x, view.y, view.flip, view.weight) for view in params.views)
+    views = tuple(View(view.x, view.y, view.flip, view.weight, view.zoom) for view in params.views)
     found = beliefs(loaded, student, dataset.pixels[positions], PLAIN)
     seen = beliefs(loaded, student, dataset.pixels[positions], views)
     found |= {f"{name}_tta": probs for name, probs in seen.items()}
+    chosen, told = choose(dataset, positions, loaded, views, params.combinations)
+    if chosen is not None:
+        found["combined"] = chosen
     write_all(out, dataset, positions, found)
     waiting = waiting_samples(curate, dataset, loaded, student)
     write_queue(out / "review_queue.csv", waiting, dataset.classes)
+    n_changes = write_robustness(out / FILE, dataset, loaded, params.robustness)
     return {
+        "chosen": told,
         "val": val_figures(dataset, positions, found),
         "n_review_queue": len(dataset.part("neutral")),
         "n_views": len(views),
+        "n_changes": n_changes,
     }
+
+
+def write_robustness(
+    path: Path, dataset: Dataset, members: "Mapping[str, Member]", changes: RobustnessParams
+) -> int:
+    """Write what the ensemble names changed test images; return how many changes there were."""
+    from stages.lib.device import torch_device
+    from stages.lib.ensemble import ensemble_probs
+    from stages.lib.robustness import said_under
+    from stages.lib.tasks import as_images
+    from stages.lib.views import PLAIN
+
+    test = dataset.part("test")
+    # Evenly through the manifest: no class or source alone.
+    shown = test[np.unique(np.linspace(0, len(test) - 1, min(len(test), changes.images)).astype(np.int64))]
+    pixels = dataset.pixels[shown]
+    images = as_images(pixels, torch_device(pixels.shape[1]))
+    said = said_under(
+        images,
+        changes.model_dump(exclude={"images"}),
+        lambda worse: ensemble_probs([member.probs(worse, PLAIN) for member in members.values()]),
+    )
+    ids = [dataset.sample_ids[position] for position in shown]
+    write_answers(path, ids, {change: classes.cpu().numpy() for change, classes in said.items()})
+    return len(said)
 
 
 def write_all(out: Path, dataset: Dataset, positions: np.ndarray, found: Mapping[str, np.ndarray]) -> None:

@@ -14,10 +14,11 @@ from stages.lib.artifacts import write_csv, write_json, write_npy, write_table
 from stages.lib.image_store import encode_png, write_images
 from stages.lib.leaks import write_leaks
 from stages.lib.predictions import Predictions, write_predictions
+from stages.lib.robustness_table import write_answers
 
 DIFFICULTY = {"seed0": 0.04, "seed1": 0.05, "ensemble": 0.03, "ensemble_tta": 0.04, "student": 0.05}
 FOLDERS = ("ingest", "duplicates", "label_noise", "curate", "class_balance", "validate")
-FOLDERS += ("split", "baseline", "preflight", "train", "distill", "predict")
+FOLDERS += ("split", "baseline", "preflight", "train", "distill", "ablate", "predict", "review")
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,12 @@ def _predictions(run: MadeRun, rng: np.random.Generator) -> None:
         write_predicted(run, run.root / "predict" / "predictions" / f"{name}.parquet", rows, probs)
     queue = ("sample_id", "source", "entropy")
     write_csv(run.root / "predict" / "review_queue.csv", queue, [])
+    test = np.flatnonzero(run.split == "test")
+    said = {("jpeg", 50.0): run.labels[test], ("jpeg", 10.0): np.roll(run.labels[test], 1)}
+    ids = [run.sample_ids[row] for row in test]
+    write_answers(run.root / "predict" / "robustness.parquet", ids, said | {("blur", 0.1): run.labels[test]})
+    write_json(run.root / "predict" / "metrics.json", {"n_views": 5})
+    write_json(run.root / "distill" / "metrics.json", {"parameter_ratio": 0.25})
     write_json(run.root / "baseline" / "human.json", {"measured": False, "reason": "no annotations."})
 
 

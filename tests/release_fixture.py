@@ -64,6 +64,7 @@ INGEST: dict[str, Any] = {
     "max_aspect": 20.0,
 }
 SCORING: dict[str, Any] = {"bootstrap_draws": 300, "confidence": 0.95, "ece_bins": 15, "seed": 0}
+MORE_SCORING: dict[str, Any] = {"top_k": 2, "max_answered_error": 0.02, "min_slice_size": 20}
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,10 @@ def make_project(root: Path) -> Project:
     networks = {f"seed{seed}": _trained(run, pixels, seed) for seed in (0, 1)}
     _predict(run, pixels, networks)
     out = _made(root / "data" / "evaluate")
-    write_json(out / "metrics.json", evaluate.run(evaluate.Params(**SCORING), **run.folders(), out=out))
+    write_json(
+        out / "metrics.json",
+        evaluate.run(evaluate.Params(**SCORING, **MORE_SCORING), **run.folders(), out=out),
+    )
     _wire(root)
     return Project(root, run)
 

@@ -8,12 +8,21 @@ from made_run import FOLDERS, MadeRun, small_run, write_predicted
 
 from stages import evaluate
 from stages.lib.artifacts import read_csv, read_json, write_json
+from stages.lib.comparisons import holm_by_question, planned_pairs
 from stages.lib.errors import InputError
 from stages.lib.leaks import Leak, write_leaks
 from stages.lib.predictions import Predictions, read_predictions, write_predictions
 from stages.lib.truth import joined_groups
 
-PARAMS = evaluate.Params(bootstrap_draws=500, confidence=0.95, ece_bins=10, seed=0)
+PARAMS = evaluate.Params(
+    bootstrap_draws=500,
+    confidence=0.95,
+    ece_bins=10,
+    seed=0,
+    top_k=2,
+    max_answered_error=0.02,
+    min_slice_size=5,
+)
 # pandas is not among them: pyarrow itself imports it where it converts arrays.
 HEAVY = ("torch", "sklearn", "matplotlib", "mlflow", "scipy", "cleanlab", "great_expectations", "faiss")
 
@@ -34,9 +43,17 @@ def results(made, tmp_path_factory):
 
 def test_every_prediction_gets_the_record_that_the_contract_names(results):
     wanted = {"n", "top1_accuracy", "top1_accuracy_ci", "balanced_accuracy", "macro_f1", "log_loss", "ece"}
+    wanted |= {"topk_accuracy", "auroc", "brier", "ece_adaptive"}
+    with_intervals = ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "ece_adaptive")
     for split in ("val", "test"):
         assert {"dummy", "linear", "seed0", "seed1", "ensemble", "student"} <= set(results[split])
-        assert all(set(record) == wanted for record in results[split].values())
+        also = {f"{name}_ci" for name in with_intervals} if split == "test" else set()
+        assert all(set(record) == wanted | also for record in results[split].values())
+    for record in results["test"].values():
+        for name in with_intervals:
+            low, high = record[f"{name}_ci"]
+            assert low <= record[name] + 1e-12, name
+            assert record[name] - 1e-12 <= high, name
 
 
 def test_accuracy_and_n_are_those_of_a_plain_loop_over_the_file(made, results):
@@ -65,7 +82,7 @@ def test_a_comparison_is_the_difference_of_the_accuracies_on_the_same_samples(re
 
 def test_the_comparisons_are_planned_from_names_alone():
     names = ["dummy", "linear", "seed0", "seed10", "seed0_tta", "ensemble", "ensemble_tta", "student"]
-    assert [pair.name for pair in evaluate.planned_pairs(names)] == [
+    assert [pair.name for pair in planned_pairs(names)] == [
         "ensemble_minus_dummy",
         "ensemble_minus_linear",
         "ensemble_minus_seed_mean",
@@ -78,9 +95,9 @@ def test_the_comparisons_are_planned_from_names_alone():
 
 
 def test_p_values_are_corrected_for_the_comparisons_of_their_own_question():
-    pairs = evaluate.planned_pairs(["dummy", "linear", "seed0", "ensemble", "student"])
+    pairs = planned_pairs(["dummy", "linear", "seed0", "ensemble", "student"])
     assert [pair.question for pair in pairs] == ["baseline"] * 2 + ["ingredient"] * 3
-    found = evaluate.holm_by_question(pairs, [0.001, 0.02, 0.02, 0.5, 0.9])
+    found = holm_by_question(pairs, [0.001, 0.02, 0.02, 0.5, 0.9])
     assert found == pytest.approx([0.002, 0.02, 0.06, 1.0, 1.0])
 
 
@@ -188,7 +205,9 @@ def test_the_same_inputs_give_the_same_bytes(own, tmp_path):
     for name in ("a", "b"):
         write_json(tmp_path / name / "metrics.json", run(own, tmp_path / name))
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert files == ["accuracy.csv", "calibration.csv", "confusion.csv", "metrics.json", "report.html"]
+    tables = ["accuracy", "calibration", "classes", "confusion", "gains", "risk_coverage", "robustness"]
+    tables.append("slices")
+    assert files == sorted([*(f"{name}.csv" for name in tables), "metrics.json", "report.html"])
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
@@ -233,11 +252,39 @@ def test_the_summary_names_every_prediction_with_interval_and_n(own, tmp_path, c
     assert read_json(out / "metrics.json") == results
 
 
+def test_the_summary_counts_how_often_the_test_set_was_scored(own, tmp_path, capsys):
+    from stages.commands.summary import summary
+
+    out = tmp_path / "out"
+    for _ in range(2):
+        write_json(out / "metrics.json", run(own, out))
+    summary(out)
+    assert "was scored once" in capsys.readouterr().out
+    break_predictions(own, lambda p: Predictions(p.sample_ids, p.split, p.pred_probs[:, ::-1]))
+    write_json(out / "metrics.json", run(own, out))
+    summary(out)
+    assert "was scored 2 times" in capsys.readouterr().out
+
+
 def test_a_summary_of_nothing_says_what_to_run(tmp_path):
     from stages.commands.summary import summary
 
     with pytest.raises(InputError, match="make repro"):
         summary(tmp_path)
+
+
+def test_accuracy_under_change_is_told_by_kind_and_strength(own, tmp_path):
+    found = run(own, tmp_path)
+    rows = read_csv(tmp_path / "robustness.csv")
+    assert [(row["kind"], row["strength"]) for row in rows] == [
+        ("jpeg", "50.0"),
+        ("jpeg", "10.0"),
+        ("blur", "0.1"),
+    ]
+    assert rows[0]["top1_accuracy"] == "1.0"
+    assert all(int(row["n"]) == found["test"]["ensemble"]["n"] for row in rows)
+    assert found["robustness"] == {"jpeg": float(rows[1]["top1_accuracy"]), "blur": 1.0}
+    assert "jpeg" in (tmp_path / "report.html").read_text()
 
 
 def test_where_nothing_leaks_the_evaluation_says_why(made, results, tmp_path):

@@ -47,7 +47,7 @@ def test_every_name_is_predicted_for_all_of_val_and_test(
 ) -> None:
     metrics = run(tmp_path, dataset, members)
     files = {path.stem for path in (tmp_path / "out/predictions").iterdir()}
-    assert files == NAMES | {f"{name}_tta" for name in NAMES}
+    assert files - {"combined"} == NAMES | {f"{name}_tta" for name in NAMES}
     wanted = dataset.part("val", "test")
     for name in files:
         found = read_predictions(tmp_path / "out/predictions" / f"{name}.parquet")
@@ -76,7 +76,7 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path, dataset: Dataset, members
     files = [
         path.relative_to(tmp_path / "one") for path in (tmp_path / "one/out").rglob("*") if path.is_file()
     ]
-    assert len(files) == 9
+    assert len(files) - ("out/predictions/combined.parquet" in map(str, files)) == 10
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
@@ -116,3 +116,54 @@ def test_figures_are_those_of_scikit_learn() -> None:
     assert found["top1_accuracy"] == accuracy_score(labels, probs.argmax(1))
     normal = probs / probs.sum(1, keepdims=True)
     assert found["log_loss"] == pytest.approx(log_loss(labels, normal, labels=range(4)), rel=1e-5)
+
+
+def test_val_chooses_the_views_and_the_combination_and_says_among_what(
+    tmp_path: Path, dataset: Dataset, members: Path
+) -> None:
+    chosen = run(tmp_path, dataset, members)["chosen"]
+    assert set(chosen["views"]["candidates"]) == {"none", "listed", "added"}  # type: ignore[index]
+    kinds = chosen["combination"]["candidates"]  # type: ignore[index]
+    assert set(kinds) == {"mean", "geometric", "weighted", "greedy"}
+    n_val = len(dataset.part("val"))
+    for record in kinds.values():
+        assert (record["top1_accuracy"] * n_val) == pytest.approx(round(record["top1_accuracy"] * n_val))
+    combined = tmp_path / "out/predictions/combined.parquet"
+    as_ever = chosen["combination"]["name"] == "mean" and chosen["views"]["name"] != "added"  # type: ignore[index]
+    assert combined.exists() != as_ever
+
+
+def test_what_val_combined_is_predicted_for_all_of_val_and_test(
+    dataset: Dataset, members: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.lib import chosen_ensemble, val_choice
+    from stages.lib.views import View
+
+    loaded = load_members(members, (0, 1), dataset)
+    weights = np.array([0.25, 0.75])
+    monkeypatch.setattr(
+        chosen_ensemble, "choose_combination", lambda *_: val_choice.Choice("weighted", weights, {})
+    )
+    positions = dataset.part("val", "test")
+    probs, _ = chosen_ensemble.choose(
+        dataset, positions, loaded, [View(1, 0, False, 1.0, 1.0)], ("weighted",)
+    )
+    assert probs is not None
+    assert probs.shape == (len(positions), len(dataset.classes))
+    np.testing.assert_allclose(probs.sum(1), 1, atol=1e-5)
+
+
+def test_the_ensembles_answers_to_worse_pictures_are_written_for_every_change(
+    tmp_path: Path, dataset: Dataset, members: Path
+) -> None:
+    from stages.lib.artifacts import read_table
+
+    found = run(tmp_path, dataset, members)
+    rows = read_table(tmp_path / "out/robustness.parquet").to_pylist()
+    n_test = len(dataset.part("test"))
+    assert found["n_changes"] == 7
+    assert len(rows) == 7 * n_test
+    untouched = [row["predicted"] for row in rows if (row["kind"], row["strength"]) == ("resolution", 1.0)]
+    predictions = read_predictions(tmp_path / "out/predictions/ensemble.parquet")
+    plain = predictions.pred_probs[np.array(predictions.split) == "test"].argmax(1)
+    assert untouched == plain.tolist()

@@ -93,10 +93,25 @@ def distill_view() -> distill.TrainView:
     return distill.TrainView(**AUGMENTATION, seeds=(0, 1))
 
 
+WORSE = predict.RobustnessParams(
+    images=1000,
+    resolution=(1.0, 0.5),
+    aspect=(1.5,),
+    jpeg=(20.0,),
+    brightness=(0.5,),
+    blur=(0.1,),
+    shift=(0.125,),
+)
+
+
 def predict_params() -> predict.Params:
     places = ((0, 0, 2.0), (1, 0, 1.0), (0, -1, 1.0))
-    views = tuple(predict.ViewParams(x=x, y=y, flip=False, weight=weight) for x, y, weight in places)
-    return predict.Params(views=views)
+    views = tuple(
+        predict.ViewParams(x=x, y=y, flip=False, weight=weight, zoom=1.0) for x, y, weight in places
+    )
+    return predict.Params(
+        views=views, combinations=("mean", "geometric", "weighted", "greedy"), robustness=WORSE
+    )
 
 
 def even_plan(n_classes: int) -> ClassPlan:

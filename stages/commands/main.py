@@ -70,6 +70,16 @@ def salt(
 
 
 @app.command()
+def audit(
+    n: Annotated[int, typer.Argument(min=1, max=1_000_000, help="How many images to list in all.")] = 200,
+) -> None:
+    """List random test images in data/review/audit.csv, for people to check their labels."""
+    from stages.commands.audit import audit
+
+    typer.echo(f"{audit(n)} images added to data/review/audit.csv: fill in the column label, from the top")
+
+
+@app.command()
 def runs() -> None:
     """List the stages in dvc.lock with their keys and the MLflow runs that computed them."""
     from stages.commands.runs import runs

@@ -5,6 +5,7 @@ from typing import Any
 
 from stages.lib.artifacts import read_json
 from stages.lib.errors import InputError
+from stages.lib.looks import committed, noted, sentence
 from stages.lib.report_words import in_order, percent, seeds_sentence, span
 
 
@@ -45,7 +46,18 @@ def rows(scores: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 
 
 def closing_lines(results: dict[str, Any], evaluate: Path) -> list[str]:
-    """Return what stands below the table: the spread over seeds, and where to read on."""
+    """Return what stands below the table: the spread over seeds, looks at test, and where to read on."""
     over_seeds = seeds_sentence(results["seeds"]["test"])
+    looked = looks_sentence(results, evaluate / "metrics.json")
     paths = [f"report   {evaluate / 'report.html'}", f"metrics  {evaluate / 'metrics.json'}"]
-    return [over_seeds, *paths] if over_seeds else paths
+    return [line for line in (over_seeds, looked, *paths) if line]
+
+
+def looks_sentence(results: dict[str, Any], metrics: Path) -> str:
+    """Return how often this test set was scored, as this clone and its history know."""
+    test_set = results.get("test_set")
+    if test_set is None:
+        return ""
+    seen = noted(test_set["digest"]) | committed(test_set["digest"], metrics) | {test_set["scored"]}
+    best = max(record["top1_accuracy"] for record in results["test"].values())
+    return sentence(len(seen), test_set, best)

@@ -13,6 +13,7 @@ STAGES = (
     "preflight",
     "pretrain",
     "train",
+    "ablate",
     "distill",
     "predict",
     "evaluate",

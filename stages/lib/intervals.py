@@ -64,26 +64,38 @@ def accuracy_interval(correct: np.ndarray, groups: np.ndarray, confidence: float
 
 def group_sums(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Sum the rows of values (N, S) by group (N,) int 0..G-1: (G, S) float64."""
-    sums = np.zeros((int(groups.max()) + 1, values.shape[1]))
-    np.add.at(sums, groups, values)
-    return sums
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    found = np.zeros((int(groups.max()) + 1, values.shape[1]))
+    found[groups[order][starts]] = np.add.reduceat(values[order], starts, axis=0, dtype=np.float64)
+    return found
 
 
 def bootstrap_sums(sums: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Draw the G rows of sums (G, S) with replacement, `draws` times, and total them: (draws, S) float64.
 
     Any statistic that is a function of sums (an accuracy, a difference, F1, a calibration error) is then
-    computed on all draws at once. Draws become counts and one matrix product, in slices of bounded memory.
+    computed on all draws at once.
     """
-    n_groups = len(sums)
-    totals = np.empty((draws, sums.shape[1]))
+    return resampled_sums([sums], draws, rng)[0]
+
+
+def resampled_sums(tables: Sequence[np.ndarray], draws: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Do so for several tables (G, S_i) on the same draws: drawing is the dear part, and pairs stay pairs.
+
+    Draws become counts and one matrix product, in slices of bounded memory.
+    """
+    n_groups = len(tables[0])
+    totals = [np.empty((draws, table.shape[1])) for table in tables]
     step = max(1, WEIGHTS_IN_MEMORY // n_groups)
     for start in range(0, draws, step):
         rows = min(step, draws - start)
         drawn = rng.integers(0, n_groups, size=(rows, n_groups))
         drawn += np.arange(rows)[:, None] * n_groups
         weights = np.bincount(drawn.ravel(), minlength=rows * n_groups).reshape(rows, n_groups)
-        totals[start : start + rows] = weights.astype(np.float64) @ sums
+        counted = weights.astype(np.float64)
+        for total, table in zip(totals, tables, strict=True):
+            total[start : start + rows] = counted @ table
     return totals
 
 

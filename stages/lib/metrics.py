@@ -51,10 +51,35 @@ def macro_f1(counts: np.ndarray) -> float:
     return float(f1_scores(counts)[concerned].mean())
 
 
-def log_loss(pred_probs: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean of -ln(probability given to the true class), in nats, clipped at LOG_LOSS_FLOOR."""
+def log_losses(pred_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return each sample's -ln(probability of the true class) (N,), in nats, clipped at LOG_LOSS_FLOOR."""
     given = pred_probs[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(given, LOG_LOSS_FLOOR, 1.0)).mean())
+    return np.asarray(-np.log(np.clip(given, LOG_LOSS_FLOOR, 1.0)))
+
+
+def log_loss(pred_probs: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean of `log_losses`."""
+    return float(log_losses(pred_probs, labels).mean())
+
+
+def topk_accuracy(pred_probs: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Return the share of samples whose label is among the k most probable classes; the first of equals."""
+    given = pred_probs[np.arange(len(labels)), labels][:, None]
+    # A class stands before the label when it is more probable, or as probable and earlier.
+    earlier = np.arange(pred_probs.shape[1]) < labels[:, None]
+    before = (pred_probs > given) | ((pred_probs == given) & earlier)
+    return float((before.sum(axis=1) < k).mean())
+
+
+def brier_scores(pred_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return each sample's squared distance (N,) from its one-hot label: 0 sure and right, 2 sure, wrong."""
+    given = pred_probs[np.arange(len(labels)), labels]
+    return np.asarray((pred_probs**2).sum(axis=1) + 1 - 2 * given)
+
+
+def brier(pred_probs: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean Brier score over samples (Brier 1950: summed over the classes)."""
+    return float(brier_scores(pred_probs, labels).mean())
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,7 @@ def calibration_table(pred_probs: np.ndarray, labels: np.ndarray, n_bins: int) -
     """
     confidence = pred_probs.max(axis=1).astype(np.float64)
     correct = (top1(pred_probs) == labels).astype(np.float64)
-    place = np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
+    place = even_bins(confidence, n_bins)
     n = np.bincount(place, minlength=n_bins)
     sums = [np.bincount(place, weights=values, minlength=n_bins) for values in (confidence, correct)]
     return [
@@ -84,10 +109,37 @@ def calibration_table(pred_probs: np.ndarray, labels: np.ndarray, n_bins: int) -
     ]
 
 
+def even_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
+    """Return the bin (N,) int64 of each confidence (N,) among `n_bins` of equal width."""
+    return np.asarray(np.clip(np.ceil(confidence * n_bins).astype(np.int64) - 1, 0, n_bins - 1))
+
+
+def full_bins(confidence: np.ndarray, n_bins: int) -> np.ndarray:
+    """Return the bin (N,) int64 of each confidence among `n_bins` of as equal numbers as can be.
+
+    Samples of one confidence share a bin, so that the order of samples does not matter (Nixon et al. 2019,
+    Measuring Calibration in Deep Learning, call bins of equal number adaptive).
+    """
+    ranked = np.sort(confidence)
+    return np.asarray(np.searchsorted(ranked, confidence) * n_bins // len(confidence))
+
+
+def binned_gap(confidence: np.ndarray, correct: np.ndarray, place: np.ndarray) -> float:
+    """Return the mean gap of confidence and accuracy over the bins `place` (N,), weighted by their n."""
+    return float(np.abs(np.bincount(place, weights=confidence - correct)).sum()) / len(place)
+
+
 def ece(table: list[CalibrationBin]) -> float:
     """Return the expected calibration error: the mean gap of confidence and accuracy, weighted by n."""
     total = sum(row.n for row in table)
     return float(sum(row.n * abs(row.confidence - row.accuracy) for row in table) / total)
+
+
+def ece_adaptive(pred_probs: np.ndarray, labels: np.ndarray, n_bins: int) -> float:
+    """Return the calibration error over bins of equal number: it also sees where most confidences crowd."""
+    confidence = pred_probs.max(axis=1).astype(np.float64)
+    correct = (top1(pred_probs) == labels).astype(np.float64)
+    return binned_gap(confidence, correct, full_bins(confidence, n_bins))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from stages.lib.report_errors import error_part
 from stages.lib.report_leaks import leak_part
 from stages.lib.report_results import results_part, verdict_part
 from stages.lib.report_training import training_part
+from stages.lib.report_trust import trust_part
 from stages.lib.scored_rows import Evaluation, MainRows, main_rows, worst_errors
 
 TEMPLATE = "report.html.jinja"
@@ -30,6 +31,7 @@ PARTS = {
     "data_template": "report_data.html.jinja",
     "labels_template": "report_labels.html.jinja",
     "pictures_template": "report_pictures.html.jinja",
+    "trust_template": "report_trust.html.jinja",
     "training_template": "report_training.html.jinja",
     "notes_template": "report_notes.html.jinja",
 }
@@ -45,6 +47,7 @@ def build_report(evaluation: Evaluation, folders: Folders) -> str:
         verdict_part(evaluation, rows, counts, findings)
         | results_part(evaluation)
         | leak_part(evaluation.results)
+        | trust_part(evaluation)
         | error_part(evaluation, rows, counts, findings, shown)
         | data_part(findings, shown)
         | training_part(findings)

@@ -19,6 +19,7 @@ DESCRIPTIONS = {
     "linear": "logistic regression on the pixels, its regularisation chosen on val",
     "linear_embedding": "logistic regression on the embedding, its regularisation chosen on val",
     "ensemble": "the mean of the probabilities of all networks",
+    "combined": "the networks combined, and seen through the views, as val chose",
     "student": "one small network that learned the probabilities of the ensemble",
 }
 
@@ -31,6 +32,9 @@ def describe(name: str) -> str:
     """Return one clause on what makes a prediction."""
     plain = name.removesuffix("_tta")
     views = ", averaged over several views of each image" if name.endswith("_tta") else ""
+    lacking = re.fullmatch(r"without_([a-z]+)_seed(\d+)", plain)
+    if lacking:
+        return f"one network, trained from seed {lacking[2]} without {lacking[1]}"
     seed = re.fullmatch(r"seed(\d+)", plain)
     if seed:
         return f"one network, trained from seed {seed[1]}{views}"
@@ -38,7 +42,7 @@ def describe(name: str) -> str:
 
 
 FIRST = ("dummy", "dummy_most_frequent", "dummy_zeros", "linear", "linear_embedding", "human")
-LAST = ("ensemble", "ensemble_tta", "student", "student_tta")
+LAST = ("ensemble", "ensemble_tta", "combined", "student", "student_tta")
 
 
 def in_order(names: Sequence[str]) -> list[str]:
@@ -96,6 +100,8 @@ def plural(n: int, noun: str) -> str:
 
 def model_name(name: str) -> str:
     """Return how a sentence calls a prediction."""
+    if name == "combined":
+        return "The ensemble, combined as val chose,"
     plain = name.removesuffix("_tta")
     return f"The {plain}" + (" with test-time augmentation" if name.endswith("_tta") else "")
 

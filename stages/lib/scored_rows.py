@@ -1,13 +1,28 @@
 """What `evaluate` hands to the report: its results, and the main prediction's answers on test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stages.lib import metrics
+from stages.lib.slices import Slice
 from stages.lib.truth import Entry, Truth
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What stands in tables of its own rather than in metrics.json, all of test.
+
+    classes: `class_records` of the main prediction; curve: rows of `abstention.COLUMNS`; slices: all tested;
+    robustness: rows of `robustness_table.COLUMNS`.
+    """
+
+    classes: Mapping[str, Mapping[str, Any]]
+    curve: Sequence[tuple[float | int, ...]]
+    slices: Sequence[Slice]
+    robustness: Sequence[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -25,6 +40,8 @@ class Evaluation:
     confidence: float
     ece_bins: int
     draws: int
+    top_k: int
+    tables: Tables
 
 
 @dataclass(frozen=True)

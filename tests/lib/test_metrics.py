@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.lib import metrics
+from stages.lib.auroc import auroc, auroc_by_class
 
 
 @st.composite
@@ -39,6 +40,64 @@ def test_all_metrics_equal_scikit_learns(case):
     clipped = np.clip(pred_probs, metrics.LOG_LOSS_FLOOR, 1.0)
     given_probs = -np.log(clipped[np.arange(len(labels)), labels]).mean()
     assert metrics.log_loss(pred_probs, labels) == pytest.approx(given_probs, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(predictions(), st.integers(1, 6))
+def test_topk_brier_and_auroc_equal_scikit_learns(case, k):
+    from sklearn import metrics as reference
+
+    pred_probs, labels = case
+    n_classes = pred_probs.shape[1]
+    if n_classes > 2 and k < n_classes and len(np.unique(pred_probs)) == pred_probs.size:
+        expected = reference.top_k_accuracy_score(labels, pred_probs, k=k, labels=range(n_classes))
+        assert metrics.topk_accuracy(pred_probs, labels, k) == pytest.approx(expected, abs=1e-9)
+    whole = pred_probs / pred_probs.sum(1, keepdims=True)
+    expected = reference.brier_score_loss(np.eye(n_classes)[labels], whole, scale_by_half=False)
+    assert metrics.brier(whole, labels) == pytest.approx(expected, abs=1e-9)
+    areas = auroc_by_class(pred_probs, labels)
+    for c in range(n_classes):
+        if 0 < (labels == c).sum() < len(labels):
+            expected = reference.roc_auc_score(labels == c, pred_probs[:, c])
+            assert areas[c] == pytest.approx(expected, abs=1e-9)
+        else:
+            assert np.isnan(areas[c])
+
+
+def test_the_macro_auroc_equals_scikit_learns_also_where_probabilities_are_tied():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(3)
+    probs = rng.integers(1, 4, size=(200, 4)) / 1.0
+    probs /= probs.sum(1, keepdims=True)
+    labels = rng.integers(0, 4, 200)
+    expected = roc_auc_score(labels, probs, multi_class="ovr", average="macro")
+    assert auroc(probs, labels) == pytest.approx(expected, abs=1e-9)
+    assert auroc(probs, np.zeros(200, np.int64)) is None
+
+
+def test_the_topk_of_all_classes_is_certain_and_of_one_is_top1():
+    rng = np.random.default_rng(4)
+    probs, labels = rng.dirichlet(np.ones(5), size=100), rng.integers(0, 5, 100)
+    assert metrics.topk_accuracy(probs, labels, 5) == 1.0
+    assert metrics.topk_accuracy(probs, labels, 1) == np.mean(probs.argmax(1) == labels)
+    even = np.full((100, 5), 0.2)
+    assert metrics.topk_accuracy(even, labels, 1) == np.mean(labels == 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(predictions(), st.integers(2, 20))
+def test_adaptive_ece_equals_a_plain_loop_over_ranked_samples(case, n_bins):
+    pred_probs, labels = case
+    n = len(labels)
+    confidences = sorted(row.max() for row in pred_probs)
+    bins: dict[int, list[float]] = {}
+    for row, label in zip(pred_probs, labels, strict=True):
+        bins.setdefault(confidences.index(row.max()) * n_bins // n, []).append(
+            row.max() - (row.argmax() == label)
+        )
+    expected = sum(abs(sum(gaps)) for gaps in bins.values()) / n
+    assert metrics.ece_adaptive(pred_probs, labels, n_bins) == pytest.approx(expected, abs=1e-9)
 
 
 def test_log_loss_equals_scikit_learns_on_probabilities_above_the_floor():

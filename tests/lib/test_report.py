@@ -9,7 +9,15 @@ from stages import evaluate
 from stages.lib import charts, report_words
 from stages.lib.metrics import CalibrationBin
 
-PARAMS = evaluate.Params(bootstrap_draws=200, confidence=0.95, ece_bins=10, seed=0)
+PARAMS = evaluate.Params(
+    bootstrap_draws=200,
+    confidence=0.95,
+    ece_bins=10,
+    seed=0,
+    top_k=2,
+    max_answered_error=0.02,
+    min_slice_size=5,
+)
 VOID = {"meta", "link", "img", "br", "hr", "input", "base"}
 
 PAYLOADS = [

@@ -22,7 +22,7 @@ def test_a_view_is_what_numpy_would_show(x: int, y: int, flip: bool) -> None:
     padded = np.pad(batch, ((0, 0), (0, 0), (3, 3), (3, 3)), mode="edge")
     expected = padded[:, :, 3 - y : 8 - y, 3 - x : 9 - x]
     expected = expected[..., ::-1] if flip else expected
-    np.testing.assert_array_equal(see(torch.from_numpy(batch), View(x, y, flip, 1.0)).numpy(), expected)
+    np.testing.assert_array_equal(see(torch.from_numpy(batch), View(x, y, flip, 1.0, 1.0)).numpy(), expected)
 
 
 def net() -> nn.Module:
@@ -35,7 +35,7 @@ def net() -> nn.Module:
 
 def test_probabilities_are_the_weighted_mean_over_views() -> None:
     images = torch.from_numpy(pictures())
-    views = (View(0, 0, False, 3.0), View(1, 0, True, 1.0))
+    views = (View(0, 0, False, 3.0, 1.0), View(1, 0, True, 1.0, 1.0))
     parts = [torch.softmax(net()(see(images.float() / 255, view)), 1) for view in views]
     expected = 0.75 * parts[0] + 0.25 * parts[1]
     found = class_probs(net(), images, AS_IS, views)
@@ -48,3 +48,13 @@ def test_the_plain_view_is_plain_prediction() -> None:
     assert torch.allclose(
         class_probs(net(), images, AS_IS, PLAIN), torch.softmax(net()(images.float() / 255), 1)
     )
+
+
+def test_a_zoomed_view_shows_the_middle_and_a_move_shows_a_corner() -> None:
+    ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8)
+    middle = see(ramp, View(0, 0, False, 1.0, 0.5))[0, 0, 0]
+    # Half of eight pixels, from 2 to 6 between pixel edges: centres 1.75, 2.25, ... 5.25.
+    assert torch.allclose(middle, torch.linspace(1.75, 5.25, 8), atol=1e-5)
+    left = see(ramp, View(2, 0, False, 1.0, 0.5))[0, 0, 0]
+    assert torch.allclose(left, (middle - 2).clamp(min=0), atol=1e-5)
+    assert torch.equal(see(ramp, View(0, 0, True, 1.0, 1.0)), ramp.flip(3))

@@ -1,0 +1,83 @@
+"""Sentences on how far to trust the model: choices, wrong labels, unlike networks, not answering."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.lib import report_words
+
+Record = Mapping[str, Any]
+
+VIEWS = {
+    "none": "no further view of an image",
+    "listed": "all listed views of an image",
+    "added": "some of the listed views of an image",
+}
+COMBINATIONS = {
+    "mean": "the plain mean of the networks' probabilities",
+    "geometric": "the geometric mean of the networks' probabilities (the mean of their logits)",
+    "weighted": "a weighted mean of the networks",
+    "greedy": "a greedy selection of the networks, with replacement",
+}
+
+
+def chosen_sentence(chosen: Mapping[str, str]) -> str:
+    """Return what val chose of views and combinations; empty where nothing was chosen."""
+    if not chosen:
+        return ""
+    return f"By log loss val chose {VIEWS[chosen['views']]}, and {COMBINATIONS[chosen['combination']]}."
+
+
+def truth_sentence(found: Record) -> str:
+    """Return what is known of the accuracy against the truth, where test labels may be wrong."""
+    record, percent = found["audited"], report_words.percent
+    if record is not None:
+        return (
+            f"People checked {record['n_checked']:,} random test labels and found {record['n_wrong_labels']} "
+            f"wrong ({percent(record['noise_rate'])}; {report_words.span(record['noise_rate_ci'])}). Against "
+            f"the truth the model is right in {percent(record['top1_accuracy'])} "
+            f"({report_words.span(record['top1_accuracy_ci'])}; n = {record['n']:,})."
+        )
+    asked = (
+        "Check some: assay audit lists random test images, and 200 of them give a figure with an interval."
+    )
+    if found["bounds"] is None:
+        return f"How many test labels are wrong is not known. {asked}"
+    low, high = found["bounds"]
+    return (
+        f"If as many test labels are wrong as label_noise estimates, the true accuracy lies between "
+        f"{percent(low)} and {percent(high)}: no more can be said without checked labels. {asked}"
+    )
+
+
+def diversity_sentence(diversity: Record | None) -> str:
+    """Return how far the networks differ, which is what an ensemble lives on; empty with one network."""
+    if diversity is None:
+        return ""
+    return (
+        f"Two of the networks name different classes for {report_words.percent(diversity['disagreement'])} "
+        f"of test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can mend."
+    )
+
+
+def abstention_sentence(point: Record | None) -> str:
+    """Return what the model is worth when it may say "not sure"."""
+    if point is None:
+        return "There are no val images to choose a threshold on: the model always answers."
+    percent = report_words.percent
+    if point["n_answered"] == 0:
+        return (
+            f"No confidence keeps errors on val at {percent(point['max_error'])} or less: at that bound the "
+            "model would answer nothing. Allow more errors, or find what the surest wrong answers share."
+        )
+    asked = (
+        f"On val ({point['n_val']:,} images) at most {percent(point['max_error'])} of the answers are wrong"
+    )
+    when = (
+        "when every image is answered"
+        if point["threshold"] == 0
+        else f"when images with a confidence under {percent(point['threshold'])} are left to people"
+    )
+    return (
+        f"{asked} {when}. On test this answers {percent(point['coverage'])} of {point['n']:,} images, of "
+        f"which {percent(point['risk'])} are wrong ({report_words.span(point['risk_ci'])})."
+    )
