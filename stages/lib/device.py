@@ -35,8 +35,8 @@ def torch_device(image_side: int) -> torch.device:
 def _parse(asked: str) -> torch.device:
     if asked == "auto":
         asked = "cuda" if torch.cuda.is_available() else "cpu"
-    if asked == "cuda":
-        asked = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"  # torchrun: a GPU for each process
+    if asked == "cuda" and "LOCAL_RANK" in os.environ:
+        asked = f"cuda:{os.environ['LOCAL_RANK']}"  # torchrun: a GPU for each process
     kind, _, number = asked.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
         raise MachineError(f"{VARIABLE}={asked}: expected auto, cpu, cuda or cuda:<number>")

@@ -75,3 +75,13 @@ def test_small_images_stay_as_they_lie_and_photographs_go_channels_last(side: in
     assert network.weight.is_contiguous(memory_format=torch.channels_last) is last
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_p6_each_process_of_a_team_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "cuda")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert torch_device(8) == torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(MachineError, match="cuda:1: torch sees 1 GPUs here"):
+        torch_device(8)
