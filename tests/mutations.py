@@ -16,7 +16,17 @@ from torch import nn
 from torch.nn import functional
 
 from stages import preflight
-from stages.lib import fine_tuning, input_checks, loop, loop_state, nets, start_checks, tasks, training_data
+from stages.lib import (
+    fine_tuning,
+    input_checks,
+    loop,
+    loop_state,
+    nets,
+    rates,
+    start_checks,
+    tasks,
+    training_data,
+)
 from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
 from stages.lib.digits import read_digits, to_8_bit
@@ -451,7 +461,7 @@ LATER = (
     Bug("the same batch over and over", _of_batches(lambda batches: batches[:1] * len(batches))),
     Bug("the last batch dropped", _of_batches(lambda batches: batches[:-1])),
     Bug("only the first step taken", _first_step_only, trains=True),
-    Bug("warm-up that never begins", lambda patch: patch.setattr(loop, "factor", lambda *_: 0.0)),
+    Bug("warm-up that never begins", lambda patch: patch.setattr(rates, "factor", lambda *_: 0.0)),
     Bug("weight decay of 1,000", recipe=lambda r: replace(r, weight_decay=1000.0)),
     Bug("gradients clipped to nothing", recipe=lambda r: replace(r, clip_norm=1e-12)),
     Bug("dropout of 99 %", subject=_dropped_out),

@@ -95,7 +95,7 @@ def test_nothing_that_divides_or_predicts_reads_the_plan() -> None:
     readers = {
         name for name, stage in stages.items() if any("class_balance/plan" in d for d in stage["deps"])
     }
-    assert readers == {"validate", "preflight", "train"}
+    assert readers == {"validate", "preflight", "train", "ablate"}
 
 
 @pytest.mark.parametrize(

@@ -128,9 +128,9 @@ def changed(chain: Chain, section: str, values: dict[str, object]) -> Iterator[N
 @pytest.mark.parametrize(
     ("section", "values", "first", "downstream"),
     [
-        ("evaluate", {"bootstrap_draws": 300}, "evaluate", set()),
-        ("distill", {"temperature": 3.0}, "distill", {"predict", "evaluate"}),
-        ("baseline", {"linear_max_iter": 2000}, "baseline", {"evaluate"}),
+        ("evaluate", {"bootstrap_draws": 300}, "evaluate", {"release"}),
+        ("distill", {"temperature": 3.0}, "distill", {"predict", "evaluate", "release"}),
+        ("baseline", {"linear_max_iter": 2000}, "baseline", {"evaluate", "release"}),
     ],
 )
 def test_one_changed_key_reruns_exactly_its_stage_and_what_depends_on_it(
@@ -147,7 +147,7 @@ def test_one_changed_key_reruns_exactly_its_stage_and_what_depends_on_it(
 
 def test_a_new_seed_trains_only_that_seed_and_a_removed_one_leaves_the_workspace(tiny: Chain) -> None:
     with changed(tiny, "train", {"seeds": [0, 1, 5]}):
-        assert tiny.repro() == ["train@5", "distill", "predict", "evaluate"]
+        assert tiny.repro() == ["train@5", "ablate", "distill", "predict", "evaluate", "release"]
     assert tiny.repro() == []
     assert not (tiny.root / "data/train/seed5").exists()
 
