@@ -200,6 +200,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_samples_with_and_without_weights
 
     class Summed(Classification):
         def _loss_of(self, logits: torch.Tensor, targets: torch.Tensor, reduction: str) -> torch.Tensor:
+            del reduction
             return super()._loss_of(logits, targets, "sum")
 
     for wrong in (OverTheBatch, Summed):
