@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from stages.lib import metrics
-from stages.lib.calibration import fit_temperature, threshold_for, warm
+from stages.lib.calibration import sure_temperature, threshold_for, warm
 from stages.lib.intervals import accuracy_interval
-from stages.lib.val_choice import SURE
 
 POINTS = 20
 """Rows of the risk-coverage table: every twentieth of the images, the surest first."""
@@ -50,19 +49,6 @@ def operating_point(
         "coverage_ci": list(accuracy_interval(kept, test[2], confidence)),
         "aurc": area(sure_test.max(axis=1), right),
     } | _risk(right[kept], test[2][kept], confidence)
-
-
-def sure_temperature(pred_probs: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature that val asks for, and 1 (leave it) unless val is sure that it helps.
-
-    With one error in 190 val images of digits the fit is 0.46 and makes test's log loss worse by half: it has
-    to lower val's by more than SURE standard errors, as every choice on val (`lib/val_choice.py`).
-    """
-    fitted = fit_temperature(pred_probs, labels)
-    gains = metrics.log_losses(pred_probs, labels) - metrics.log_losses(warm(pred_probs, fitted), labels)
-    if len(gains) < 2 or gains.mean() <= SURE * gains.std(ddof=1) / np.sqrt(len(gains)):
-        return 1.0
-    return fitted
 
 
 def _risk(right: np.ndarray, groups: np.ndarray, confidence: float) -> dict[str, Any]:

@@ -20,6 +20,9 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 STEPS = 60
 """Golden-section steps: the interval shrinks to 1e-12 of its length."""
 
+CHI_SQUARED = 3.841
+"""The 0.95 quantile with one degree of freedom: how far chance alone takes the likelihood ratio."""
+
 FLOOR = float(np.finfo(np.float32).tiny)
 
 
@@ -40,8 +43,12 @@ def fit_temperature(pred_probs: np.ndarray, labels: np.ndarray) -> float:
     if (metrics.top1(pred_probs) == labels).all():
         return 1.0
 
+    logits = np.log(np.maximum(pred_probs.astype(np.float64), FLOOR))
+    below = logits - logits[np.arange(len(labels)), labels][:, None]
+
     def loss(inverse: float) -> float:
-        return metrics.log_loss(warm(pred_probs, 1 / inverse), labels)
+        """In logarithms: a bound on small probabilities would make it flat where it is steep."""
+        return float(np.logaddexp.reduce(inverse * below, axis=1).mean())
 
     low, high = 1 / HIGHEST, 1 / LOWEST
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
@@ -56,6 +63,19 @@ def fit_temperature(pred_probs: np.ndarray, labels: np.ndarray) -> float:
             right = low + GOLDEN * (high - low)
             loss_right = loss(right)
     return round(2 / (low + high), 6)
+
+
+def sure_temperature(pred_probs: np.ndarray, labels: np.ndarray) -> float:
+    """Return the temperature that val asks for; 1 (leave it) unless val is sure that one is needed.
+
+    Judged by the likelihood ratio (Wilks): twice the gain in log-likelihood over val. With one error in
+    190 val images of digits the fit is 0.46, and made test's log loss worse by half. A standard error of the
+    gains does not see that: they are many small ones, and the errors that would weigh against them are rare.
+    """
+    fitted = fit_temperature(pred_probs, labels)
+    before = metrics.log_loss(pred_probs.astype(np.float64), labels)
+    gain = len(labels) * (before - metrics.log_loss(warm(pred_probs, fitted), labels))
+    return fitted if 2 * gain > CHI_SQUARED else 1.0
 
 
 def threshold_for(pred_probs: np.ndarray, labels: np.ndarray, max_error: float) -> float:

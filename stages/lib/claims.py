@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from stages.lib import metrics
 from stages.lib.artifacts import read_table, write_table
-from stages.lib.calibration import answered, fit_temperature, threshold_for, warm
+from stages.lib.calibration import answered, sure_temperature, threshold_for, warm
 from stages.lib.errors import InputError
 from stages.lib.intervals import accuracy_interval, paired_intervals
 
@@ -66,7 +66,7 @@ def make_claims(scored: Scored, classes: tuple[str, ...], settings: Settings) ->
     val, test = scored.part("val"), scored.part("test")
     if not len(val) or not len(test):
         raise InputError("a release needs val samples to calibrate on and test samples to be judged by")
-    temperature = fit_temperature(scored.pred_probs[val], scored.labels[val])
+    temperature = sure_temperature(scored.pred_probs[val], scored.labels[val])
     confident = warm(scored.pred_probs, temperature)
     threshold = threshold_for(confident[val], scored.labels[val], settings.max_answered_error)
     return {

@@ -22,18 +22,6 @@ def test_the_temperature_undoes_what_made_the_model_too_sure() -> None:
     assert found["ece"] < 0.03
 
 
-def test_one_error_on_val_is_no_reason_to_change_all_confidences() -> None:
-    rng = np.random.default_rng(8)
-    labels = rng.integers(0, 4, 190)
-    sure = rng.uniform(0.98, 0.9999, 190)[:, None]
-    said = labels.copy()
-    said[0] = (labels[0] + 1) % 4
-    probs = sure * np.eye(4)[said] + (1 - sure) / 4
-    assert abstention.fit_temperature(probs, labels) != 1
-    assert abstention.sure_temperature(probs, labels) == 1.0
-    assert abstention.sure_temperature(*part(3000, 2.0, 0)[:2]) > 1.5
-
-
 def test_the_bound_on_errors_that_val_chose_holds_about_on_test_and_the_rest_is_not_answered() -> None:
     val, test = part(4000, 1.0, 2), part(4000, 1.0, 3)
     found = abstention.operating_point(val, test, 0.1, 15, 0.95)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.lib import metrics
-from stages.lib.calibration import answered, fit_temperature, threshold_for, warm
+from stages.lib.calibration import answered, fit_temperature, sure_temperature, threshold_for, warm
 
 
 def overconfident(n: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -23,6 +23,14 @@ def overconfident(n: int, temperature: float, seed: int = 0) -> tuple[np.ndarray
 def test_the_temperature_that_was_applied_is_found(temperature: float) -> None:
     probs, labels = overconfident(20_000, temperature)
     assert fit_temperature(probs, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_a_model_that_is_very_sure_and_often_wrong_is_made_less_sure() -> None:
+    labels = np.arange(100) % 4
+    said = np.where(np.arange(100) % 5 == 0, (labels + 1) % 4, labels)
+    probs = 1e-6 + (1 - 4e-6) * np.eye(4)[said]
+    warmed = warm(probs, fit_temperature(probs, labels))
+    assert warmed.max(1).mean() == pytest.approx(0.8, abs=0.01)
 
 
 def test_no_other_temperature_has_a_lower_loss() -> None:
@@ -42,6 +50,21 @@ def test_calibration_on_one_half_lowers_the_error_on_the_other() -> None:
         return metrics.ece(metrics.calibration_table(found, labels[half[1]], 15))
 
     assert ece(warm(probs[half[1]], temperature)) < ece(probs[half[1]]) / 3
+
+
+def test_one_error_on_val_is_no_reason_to_change_all_confidences() -> None:
+    labels = np.arange(190) % 4
+    sure = np.random.default_rng(8).uniform(0.98, 0.9999, 190)
+    probs = sure[:, None] * np.eye(4)[labels] + (1 - sure[:, None]) / 4
+    probs[0] = [0.3, 0.6, 0.05, 0.05]
+    assert fit_temperature(probs, labels) < 0.8
+    assert sure_temperature(probs, labels) == 1.0
+
+
+def test_a_calibrated_model_is_left_alone_nineteen_times_in_twenty_and_another_is_not() -> None:
+    left = [sure_temperature(*overconfident(300, 1.0, seed)) == 1.0 for seed in range(200)]
+    assert 0.9 <= np.mean(left) <= 0.985
+    assert sure_temperature(*overconfident(300, 2.0)) > 1.5
 
 
 def test_without_an_error_on_val_nothing_is_known_and_nothing_is_changed() -> None:

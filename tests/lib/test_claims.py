@@ -25,7 +25,7 @@ def scored(n: int = 300, seed: int = 0) -> Scored:
         split=np.where(np.arange(n) % 3 == 0, "val", "test"),
         labels=labels,
         groups=np.arange(n) // 2,
-        pred_probs=(0.1 + 0.7 * np.eye(3)[said]).astype(np.float32),
+        pred_probs=(0.01 + 0.97 * np.eye(3)[said]).astype(np.float32),
         others={"other": rng.integers(0, 3, n)},
     )
 
