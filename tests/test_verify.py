@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from stages.lib.artifacts import read_json, write_json
 from stages.lib.errors import AssayError, InputError
-from stages.lib.payload import AUDIT, CALIBRATION, CLAIMS, CLASSES, FACTS, ONNX, SIGNATURE, VERDICT
+from stages.lib.payload import AUDIT, CALIBRATION, CLAIMS, CLASSES, FACTS, ONNX, SIGNATURE, VERDICT, sha256_of
 from stages.lib.rescoring import verify_with_data
 from stages.lib.signing import PRIVATE, PUBLIC, make_key
 from stages.lib.verification import Check, verify
@@ -102,19 +102,19 @@ def flip_random_bits(project: Project, times: int, seed: int) -> tuple[int, set[
     return found, names
 
 
-def test_every_flipped_bit_is_caught(project: Project) -> None:
+def test_W11_every_flipped_bit_is_caught(project: Project) -> None:
     found, names = flip_random_bits(project, 200, seed=0)
     assert found == 200
     assert names == {path.name for path in project.bundle.iterdir()}
 
 
 @pytest.mark.slow
-def test_every_one_of_a_thousand_flipped_bits_is_caught(project: Project) -> None:
+def test_W11_every_one_of_a_thousand_flipped_bits_is_caught(project: Project) -> None:
     assert flip_random_bits(project, 1000, seed=1)[0] == 1000
 
 
 @pytest.mark.parametrize("name", [SIGNATURE, AUDIT, ONNX, "model.safetensors"])
-def test_a_cut_file_is_caught(project: Project, name: str) -> None:
+def test_W12_a_cut_file_is_caught(project: Project, name: str) -> None:
     content = (project.bundle / name).read_bytes()
     for kept in (0, 1, len(content) // 2, len(content) - 1):
         (project.bundle / name).write_bytes(content[:kept])
@@ -142,7 +142,7 @@ def test_a_claim_that_is_raised_everywhere_is_caught_when_the_signature_is_the_o
     assert wrong(verify(project.bundle, project.keys / PUBLIC)) == ["signature"]
 
 
-def test_a_claim_that_is_raised_everywhere_is_caught_when_another_key_signed(
+def test_W13_a_claim_that_is_raised_everywhere_is_caught_when_another_key_signed(
     project: Project, tmp_path: Path
 ) -> None:
     raise_accuracy(project.bundle)
@@ -238,14 +238,14 @@ def test_weights_of_another_architecture_are_refused(project: Project) -> None:
 
 
 @pytest.mark.parametrize("name", ["more.txt", "model.pkl", ".hidden", "folder"])
-def test_what_does_not_belong_is_refused(project: Project, name: str) -> None:
+def test_W12_what_does_not_belong_is_refused(project: Project, name: str) -> None:
     stray = project.bundle / name
     stray.mkdir() if name == "folder" else stray.write_text("x")
     with pytest.raises(InputError, match="does not belong here"):
         verify(project.bundle, project.keys / PUBLIC)
 
 
-def test_a_link_out_of_the_bundle_is_not_followed(project: Project, tmp_path: Path) -> None:
+def test_W12_a_link_out_of_the_bundle_is_not_followed(project: Project, tmp_path: Path) -> None:
     outside = tmp_path / "outside.json"
     shutil.copyfile(project.bundle / CLASSES, outside)
     (project.bundle / CLASSES).unlink()
@@ -255,7 +255,7 @@ def test_a_link_out_of_the_bundle_is_not_followed(project: Project, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "classes.json/../x"])
-def test_a_statement_that_names_a_path_outside_is_caught(project: Project, name: str) -> None:
+def test_W12_a_statement_that_names_a_path_outside_is_caught(project: Project, name: str) -> None:
     audit = read_json(project.bundle / AUDIT)
     audit["subject"].append({"name": name, "digest": {"sha256": "0" * 64}})
     write_json(project.bundle / AUDIT, audit)
@@ -308,3 +308,74 @@ def test_a_record_that_was_changed_after_the_release_is_caught(project: Project)
     record["checks"][0]["passed"] = False
     write_json(path, record)
     assert wrong(verify_with_data(project.bundle, project.data)) == ["records"]
+
+
+@pytest.mark.parametrize("change", ["delete", "empty", "swap", "case", "rename"])
+@pytest.mark.parametrize("name", [CLASSES, AUDIT, SIGNATURE, ONNX, "model.safetensors"])
+def test_W12_a_file_that_is_gone_empty_swapped_or_renamed_is_caught(
+    project: Project, name: str, change: str
+) -> None:
+    path = project.bundle / name
+    if change == "delete":
+        path.unlink()
+    elif change == "empty":
+        path.write_bytes(b"")
+    elif change == "swap":
+        path.write_bytes((project.bundle / CLAIMS).read_bytes())
+    else:
+        path.rename(path.with_name(name.upper() if change == "case" else f"_{name}"))
+    assert caught(project.bundle, project.keys / PUBLIC)
+
+
+def edit_signature(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = bundle / SIGNATURE
+    record = json.loads(path.read_bytes())
+    change(record)
+    path.write_bytes(json.dumps(record, separators=(",", ":")).encode())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record["dsseEnvelope"]["signatures"].clear(),
+        lambda record: record["dsseEnvelope"]["signatures"][0].update(sig=""),
+        lambda record: record["dsseEnvelope"].update(payload=""),
+        lambda record: record["dsseEnvelope"].update(payloadType="text/plain"),
+        lambda record: record["verificationMaterial"]["publicKey"].update(hint="0" * 64),
+        lambda record: record.update(mediaType="none"),
+        lambda record: record.update(more=1),
+        lambda record: record.clear(),
+    ],
+)
+def test_W13_a_signature_in_another_form_does_not_hold(
+    project: Project, change: Callable[[dict[str, Any]], None]
+) -> None:
+    edit_signature(project.bundle, change)
+    assert wrong(verify(project.bundle, project.keys / PUBLIC)) == ["signature"]
+
+
+def test_W14_files_of_two_sound_releases_do_not_mix(project: Project, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(project.bundle, other)
+    set_temperature(other)
+    restate(other)
+    sign_again(other, project.keys / PRIVATE)
+    for name in (CALIBRATION, AUDIT, SIGNATURE):
+        mixed = tmp_path / f"mixed-{name}"
+        shutil.copytree(project.bundle, mixed)
+        shutil.copyfile(other / name, mixed / name)
+        assert wrong(verify(mixed, project.keys / PUBLIC)) == ["signature"]
+
+
+def test_W14_an_older_release_is_not_the_successor_of_a_newer_one(project: Project, tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(project.bundle, newer)
+    audit = read_json(newer / AUDIT)
+    audit["predicate"]["parent"] = sha256_of(project.bundle / AUDIT)
+    write_json(newer / AUDIT, audit)
+    sign_again(newer, project.keys / PRIVATE)
+    key = ["--key", str(project.keys / PUBLIC)]
+    done = run_assay(tmp_path, "verify", str(newer), "--after", str(project.bundle), *key)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_assay(tmp_path, "verify", str(project.bundle), "--after", str(newer), *key)
+    assert (done.returncode, "WRONG  succession" in done.stdout) == (1, True)

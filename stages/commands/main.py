@@ -129,12 +129,15 @@ def verify(
     data: Annotated[
         Path | None, typer.Option(help="The data folder of a clone: score its test set again.")
     ] = None,
+    after: Annotated[
+        Path | None, typer.Option(help="The release you have: this one has to name it as the one before.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a release, offline: signature, digests, claims; exit 0 verified, 1 wrong, 2 cannot be judged."""
     from stages.commands.verify import verify_bundle
 
-    raise typer.Exit(verify_bundle(bundle, key, data, as_json))
+    raise typer.Exit(verify_bundle(bundle, key, data, after, as_json))
 
 
 @app.command()

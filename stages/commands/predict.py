@@ -1,12 +1,16 @@
 """Classify files with a released model: a table for people, CSV or JSON for scripts."""
 
 import json
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Literal
 
 from stages.lib.artifacts import csv_text, write_text
+from stages.lib.bundle import NAME
 from stages.lib.classifier import Answer, find_files, open_classifier, reader
 from stages.lib.errors import InputError
 from stages.lib.payload import files_of
@@ -16,6 +20,25 @@ from stages.lib.verification import digest_faults, verify
 
 Form = Literal["table", "csv", "json"]
 COLUMNS = ("file", "answer", "confidence", "best", "refused")
+
+
+@contextmanager
+def trusted_copy(bundle: Path, key: Path | None) -> Iterator[Path]:
+    """Give a private copy of a bundle that holds what was signed: what was checked is what is loaded.
+
+    Whoever can write to the bundle may change it between the check and the use, or cut a file that is mapped.
+    """
+    files = files_of(bundle, signed=True)
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
+        copy = Path(folder) / NAME
+        copy.mkdir()
+        for name, path in files.items():
+            shutil.copyfile(path, copy / name, follow_symlinks=False)
+        try:
+            trusted_bundle(copy, key)
+        except InputError as error:
+            raise InputError(str(error).replace(str(copy), str(bundle))) from error
+        yield copy
 
 
 def trusted_bundle(bundle: Path, key: Path | None) -> None:
@@ -33,11 +56,10 @@ def trusted_bundle(bundle: Path, key: Path | None) -> None:
 
 def predict(bundle: Path, paths: Sequence[Path], key: Path | None, form: Form, out: Path | None) -> int:
     """Answer every file; returns how many were refused."""
-    trusted_bundle(bundle, key)
     files = find_files(paths)
     if not files:
         raise InputError("there is no file among these paths")
-    with open_classifier(bundle) as classifier:
+    with trusted_copy(bundle, key) as copy, open_classifier(copy) as classifier:
         asked = ((str(path), reader(path)) for path in files)
         answers = list(track(classifier.answers(asked), "images classified", len(files)))
     write_answers(answers, form, out)

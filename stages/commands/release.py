@@ -4,6 +4,10 @@ The stage `release` judges; this is the act of vouching: it names the commit, si
 that turns `data/release/payload` into `data/release/bundle`.
 """
 
+import os
+import subprocess
+import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from stages.lib.gates import shown
 from stages.lib.overrides import FILE, Override, read_overrides, write_overrides
 from stages.lib.payload import AUDIT, SIGNATURE, VERDICT, digest_of, files_of, sha256_of
 from stages.lib.progress import say
-from stages.lib.signing import fingerprint, own_key, own_public_key
+from stages.lib.signing import PUBLIC, fingerprint, own_key, own_public_key, write_public_half
 
 RELEASE, REVIEW = Path("data/release"), Path("data/review")
 PAYLOAD, BUNDLE = RELEASE / "payload", RELEASE / "bundle"
@@ -42,11 +46,34 @@ def release(private: Path | None = None, parent: Path | None = None) -> None:
         raise RefusedError(f"{len(failed)} gate(s) stand against a release\n" + "\n".join(lines))
     refuse_changed_sources()
     digest = sha256_of(files_of(parent, signed=True)[AUDIT]) if parent else None
-    make_bundle(PAYLOAD, BUNDLE, private or own_key(), digest)
+    signer = private or own_key()
+    make_bundle(PAYLOAD, BUNDLE, signer, digest, check=lambda made: refuse_unverified(made, signer))
     say(f"signed   {BUNDLE}")
     if private is None:
         public = own_public_key()
         say(f"key      {public}, fingerprint {fingerprint(public)}: give it to those who are to check")
+
+
+def refuse_unverified(bundle: Path, private: Path) -> None:
+    """Verify what was just signed as a stranger would, in a process of its own; InputError if it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        public = Path(folder) / PUBLIC
+        write_public_half(private, public)
+        command = [sys.executable, "-m", "stages.commands.main", "verify", str(bundle.resolve())]
+        code = Path(__file__).parents[2]
+        done = subprocess.run(
+            [*command, "--key", str(public)],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(code)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise InputError(
+            "what was signed does not verify in a clean process, so it was not put in place\n"
+            + (done.stdout + done.stderr).rstrip()
+        )
 
 
 def release_after_run() -> None:

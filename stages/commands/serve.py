@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
 
-from stages.commands.predict import trusted_bundle
+from stages.commands.predict import trusted_copy
 from stages.lib.artifacts import read_json
 from stages.lib.classifier import Answer, Classifier, open_classifier
 from stages.lib.payload import CLAIMS
@@ -103,9 +103,8 @@ def _record(answer: Answer) -> dict[str, Any]:
 
 def serve(bundle: Path, key: Path | None, port: int) -> None:
     """Serve until interrupted."""
-    trusted_bundle(bundle, key)
-    claims = read_json(bundle / CLAIMS)["claims"]
-    with open_classifier(bundle) as classifier:
+    with trusted_copy(bundle, key) as copy, open_classifier(copy) as classifier:
+        claims = read_json(copy / CLAIMS)["claims"]
         about = {"classes": list(classifier.classes), "test": claims["test"]}
         with Server(port, classifier, about) as server:
             say(f"POST an image to http://127.0.0.1:{server.server_port}/predict; Ctrl-C ends")

@@ -5,13 +5,18 @@ from pathlib import Path
 
 from stages.lib.errors import InputError
 from stages.lib.signing import own_public_key
-from stages.lib.verification import Check, as_records, verify
+from stages.lib.verification import Check, as_records, ask, succession_faults, verify
 
 VERIFIED, WRONG = 0, 1
 
 
-def verify_bundle(bundle: Path, key: Path | None, data: Path | None, as_json: bool) -> int:
-    """Check the bundle, with `data` also against a clone's data folder; print and return the exit code."""
+def verify_bundle(
+    bundle: Path, key: Path | None, data: Path | None, after: Path | None, as_json: bool
+) -> int:
+    """Check the bundle; with `data` against a data folder too, with `after` as the successor of a release.
+
+    Print, and return the exit code.
+    """
     public = key or own_public_key()
     if not public.exists():
         raise InputError(
@@ -19,6 +24,8 @@ def verify_bundle(bundle: Path, key: Path | None, data: Path | None, as_json: bo
             "trust with --key"
         )
     checks = verify(bundle, public)
+    if after is not None and all(check.passed for check in checks):
+        checks += [*verify(after, public)[:1], ask("succession", lambda: succession_faults(bundle, after))]
     if data is not None and all(check.passed for check in checks):
         from stages.lib.rescoring import verify_with_data
 

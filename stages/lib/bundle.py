@@ -7,7 +7,7 @@ commit make the same bundle but for the signature.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,13 @@ NAME = "bundle"
 """The signature names the folder that was signed: the same for everybody."""
 
 
-def make_bundle(payload: Path, bundle: Path, private: Path, parent: str | None) -> None:
-    """Copy the payload, add the audit statement, sign; an older bundle in its place is replaced."""
+def make_bundle(
+    payload: Path, bundle: Path, private: Path, parent: str | None, check: Callable[[Path], None]
+) -> None:
+    """Copy the payload, add the audit statement, sign; an older bundle in its place is replaced.
+
+    `check` sees the signed bundle before it is put in place, and raises where it is not to be.
+    """
     files = files_of(payload, signed=False)
     workshop = bundle.with_name(f".{bundle.name}.new")
     shutil.rmtree(workshop, ignore_errors=True)
@@ -40,6 +45,7 @@ def make_bundle(payload: Path, bundle: Path, private: Path, parent: str | None) 
     write_json(staging / AUDIT, statement(staging, parent))
     sign(staging, private, workshop / SIGNATURE)
     (workshop / SIGNATURE).replace(staging / SIGNATURE)
+    check(staging)
     shutil.rmtree(bundle, ignore_errors=True)
     staging.replace(bundle)
     workshop.rmdir()

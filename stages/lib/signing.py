@@ -55,6 +55,18 @@ def make_key(folder: Path) -> None:
         file.write(private)
 
 
+def write_public_half(private: Path, public: Path) -> None:
+    """Write the public half of a private key; InputError where it is none."""
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_private_key(private.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{private}: not a private key in PEM form without a password ({error})") from error
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
+
+
 def fingerprint(public: Path) -> str:
     """Return the SHA-256 of a public key's DER form, as people compare it; InputError where it is none."""
     from cryptography.hazmat.primitives import serialization

@@ -120,6 +120,14 @@ def digest_faults(bundle: Path) -> list[str]:
     ]
 
 
+def succession_faults(bundle: Path, before: Path) -> list[str]:
+    """Ask whether a release names another as the one before it: an older one offered as newest does not."""
+    parent = read_json(bundle / AUDIT)["predicate"]["parent"]
+    if parent == sha256_of(before / AUDIT):
+        return []
+    return [f"it names {parent or 'no release'} as the one before it, not {sha256_of(before / AUDIT)}"]
+
+
 def weight_faults(bundle: Path) -> list[str]:
     """Read the weights: whole safetensors, finite numbers, made for the bundle's classes."""
     from safetensors import SafetensorError, safe_open

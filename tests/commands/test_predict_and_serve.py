@@ -213,3 +213,14 @@ def test_one_request_too_many_is_told_to_come_again(signed: Project, pictures: l
         assert ask(server.server_port, "POST", "/predict", pictures[0].read_bytes())[0] == 200
         server.shutdown()
         thread.join()
+
+
+def test_W10_W15_a_bundle_that_changes_after_its_check_changes_nothing(
+    project: Project, pictures: list[Path]
+) -> None:
+    expected = answers(project.bundle, pictures[:3])
+    with predict.trusted_copy(project.bundle, project.keys / PUBLIC) as copy:
+        for path in project.bundle.iterdir():
+            path.write_bytes(b"")
+        assert answers(copy, pictures[:3]) == expected
+    assert not copy.exists()

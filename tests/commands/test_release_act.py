@@ -73,6 +73,14 @@ def test_two_clones_sign_the_same_bundle_but_for_the_signature(project: Project,
     assert check_signature(clone.bundle, project.keys / PUBLIC) != ""
 
 
+def test_W16_what_does_not_load_in_a_clean_process_is_not_put_in_place(project: Project) -> None:
+    before = sha256_of(project.bundle / SIGNATURE)
+    (project.payload / "model.onnx").write_bytes(b"\x08\x0a no model")
+    with pytest.raises(InputError, match=r"(?s)does not verify in a clean process.*WRONG  onnx"):
+        sign(project, project.keys / PRIVATE)
+    assert sha256_of(project.bundle / SIGNATURE) == before
+
+
 def test_the_private_key_is_its_owners_alone_and_is_made_once() -> None:
     key = own_key()
     content = key.read_bytes()
