@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from stages.lib.artifacts import read_json
+from stages.lib.chain import STAGES
+from stages.lib.config import read_params
 from tests.chain import Chain
 
 pytestmark = pytest.mark.slow
@@ -15,7 +17,8 @@ pytestmark = pytest.mark.slow
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     chain = Chain.clone(tmp_path_factory.mktemp("digits") / "clone")
     (chain.root / "dvc.lock").unlink(missing_ok=True)
-    assert len(chain.repro()) == 17
+    seeds = read_params(chain.root / "params.yaml")["train"]["seeds"]
+    assert len(chain.repro()) == len(STAGES) - 1 + len(seeds)
     return chain
 
 
