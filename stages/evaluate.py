@@ -94,6 +94,20 @@ def figures(truth: Truth, entries: Mapping[str, Entry], params: Params, costs: C
     }
 
 
+def chosen_on_val(predict: Path) -> dict[str, str]:
+    """Return the names of the views and the combination that val chose."""
+    chosen = read_json(predict / "metrics.json").get("chosen", {})
+    return {what: record["name"] for what, record in chosen.items()}
+
+
+def duplicate_tax(
+    truth: Truth, entries: Mapping[str, Entry], main: str, split: Path, curate: Path, confidence: float
+) -> dict[str, Any]:
+    """Return every accuracy with and without test samples that resemble train, and what that means."""
+    taxed = taxes(truth, entries, leaked_test_ids(split / "leaks.csv"), confidence)
+    return {"meaning": meaning(main, taxed[main], has_official_split(curate)), "predictions": taxed}
+
+
 def run(
     params: Params,
     *,
@@ -142,13 +156,8 @@ def run(
     record = results["test"][main]
     results["noise_corrected"] = noise_corrected(truth, entries[main], record, review, noise, how)
     results["robustness"] = worst_by_kind(tables.robustness)
-    chosen = read_json(predict / "metrics.json").get("chosen", {})
-    results["chosen_on_val"] = {what: record["name"] for what, record in chosen.items()}
-    taxed = taxes(truth, entries, leaked_test_ids(split / "leaks.csv"), params.confidence)
-    results["duplicate_tax"] = {
-        "meaning": meaning(main, taxed[main], has_official_split(curate)),
-        "predictions": taxed,
-    }
+    results["chosen_on_val"] = chosen_on_val(predict)
+    results["duplicate_tax"] = duplicate_tax(truth, entries, main, split, curate, params.confidence)
     write_plots(truth, entries[main], results["test"], params.ece_bins, out)
     write_tables(tables, results, out)
     found = Evaluation(
