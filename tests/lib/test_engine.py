@@ -24,17 +24,11 @@ from stages.lib.schedule import Schedule
 from stages.lib.stopping import epochs_since_best, is_over, just_improved
 from stages.lib.tasks import Classification, Held
 from stages.lib.termination import TerminatedError
+from tests.bars_set import FACTS, bars_set
 from tests.prepared_data import bars
 
 CPU = torch.device("cpu")
-FACTS = Normalisation((0.3,), (0.25,))
 PLAIN = Recipe((Phase("all", 4, 1.0),), 8, 3e-3, 0.1, 0.2, 0.9, None, seed=5)
-
-
-def bars_set(n: int = 24) -> tuple[TrainingSet, torch.Tensor]:
-    pixels, labels = bars(n)
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    return TrainingSet(images, tuple(f"s{at}" for at in range(n)), FACTS), torch.from_numpy(labels)
 
 
 def network(dropout: float = 0.0, drop_path: float = 0.0) -> Classifier:

@@ -20,17 +20,10 @@ from stages.lib.optimizers import BETAS
 from stages.lib.recipe import Phase, Recipe
 from stages.lib.schedule import Schedule, factor
 from stages.lib.tasks import Classification
-from tests.prepared_data import bars
+from tests.bars_set import FACTS, bars_set
 
 CPU = torch.device("cpu")
-FACTS = Normalisation((0.3,), (0.25,))
 PLAIN = Recipe((Phase("all", 3, 1.0),), 10, 3e-3, 0.1, 0.2, 0.0, None, seed=5)
-
-
-def bars_set(n: int = 24) -> tuple[TrainingSet, torch.Tensor]:
-    pixels, labels = bars(n)
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    return TrainingSet(images, tuple(f"s{at}" for at in range(n)), FACTS), torch.from_numpy(labels)
 
 
 def task_for(labels: torch.Tensor) -> Classification:
