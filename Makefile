@@ -16,8 +16,9 @@ help: ## Show the commands
 repro: $(READY) ## Run the chain (only what changed) and show the results
 	@assay repro
 
+# A file of tests stays in one process, so that what its tests share is made once.
 test: $(READY) lint ## Lint, type-check and test
-	pytest
+	pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY) ## The long tests: whole chains on digits, more kills, real data where it is present
 	pytest -m slow

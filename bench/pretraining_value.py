@@ -1,30 +1,29 @@
 """Is pretraining without labels worth anything on photographs? CIFAR-10, 1,000 labels.
 
-    python -m bench.pretraining_value [--seeds 5] [--unlabelled 49000] [--pretrain-epochs 8] [--epochs 40]
+    python -m bench.pretraining_value [--seeds 5] [--draws 5] [--unlabelled 48500] [--pretrain-epochs 8]
+                                      [--epochs 40]
 
 Reads CIFAR-10 from the shared data (ASSAY_SHARED_DATA, or ../shared/data). For each seed 1,000 of the 50,000
 training images keep their label, 100 a class; half as many again are val, to look at. A body is pretrained on
 `--unlabelled` of the others, whose labels nothing reads, by the stage `pretrain`; then the stage `train`
 fine-tunes it, and trains the same network from random weights, with the same recipe. Prints the test accuracy
 of both on the 10,000 test images, and the mean difference with its 95 % interval (Student's t over the seeds,
-which pair the draw of the labels, the head and the order). The body is pretrained
-anew for each seed. One thread.
+which pair the draw of the labels, the head and the order). There are as many draws of labels as seeds, each
+with a body of its own; with fewer `--draws`, seeds share them, and the interval is about these draws alone.
+One thread.
 """
 
 import argparse
-import io
-import os
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from scipy import stats
 
+from bench.cifar10_images import read
 from stages import pretrain, train
 from stages.lib import device
 from stages.lib.augment import Augmentation
@@ -41,17 +40,6 @@ LABELLED, VAL = 1000, 500
 VIEWS = {"flip": True, "crop_pixels": 4, "padding": "reflection"}
 STILL = {"rotation_degrees": 0.0, "shift": 0.0, "zoom": 0.0, "aspect": 0.0, "shear": 0.0}
 WIDTHS = (32, 64, 128)
-
-
-def read(part: str, label: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return pixels (N, 32, 32, 3), labels (N,) and the classes."""
-    folder = Path(os.environ.get("ASSAY_SHARED_DATA") or "../shared/data") / "cifar10"
-    table = pq.read_table(folder / f"{part}.parquet", columns=["image", label])
-    files = (row["bytes"] for row in table["image"].to_pylist())
-    pixels = np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
-    names = table[label].to_pylist()
-    classes = tuple(sorted(set(names)))
-    return pixels, np.array([classes.index(name) for name in names]), classes
 
 
 def drawn(labels: np.ndarray, unlabelled: int, seed: int) -> np.ndarray:
@@ -112,32 +100,38 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=0)
     parser.add_argument("--unlabelled", type=int, default=49_000 - VAL)
     parser.add_argument("--pretrain-epochs", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=40)
     asked = parser.parse_args()
     device.THREADS = 1  # a second one costs more CPU time than it saves wall time
-    pixels, labels, classes = read("train", "clean_label")
-    test_pixels, test_labels, _ = read("test", "label")
+    pixels, labels, classes = read("train")
+    test_pixels, test_labels, _ = read("test")
     ids = tuple(f"t{at:05}" for at in range(len(test_labels)))
     test = Dataset(ids, test_pixels, test_labels, np.full(len(ids), "test"), classes)
     gains: list[float] = []
-    for seed in range(asked.seeds):
-        started = time.process_time()
-        dataset = dataset_of(pixels, labels, drawn(labels, asked.unlabelled, seed), classes)
-        with tempfile.TemporaryDirectory() as folder:
-            encoder = pretrained(dataset, Path(folder), asked.pretrain_epochs, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        encoders: dict[int, Path] = {}
+        for seed in range(asked.seeds):
+            started = time.process_time()
+            draw = seed % (asked.draws or asked.seeds)
+            dataset = dataset_of(pixels, labels, drawn(labels, asked.unlabelled, draw), classes)
+            if draw not in encoders:
+                place = Path(folder) / str(draw)
+                place.mkdir()
+                encoders[draw] = pretrained(dataset, place, asked.pretrain_epochs, draw)
             found = {
-                init: accuracy(dataset, encoder, init, asked.epochs, seed, test)
+                init: accuracy(dataset, encoders[draw], init, asked.epochs, seed, test)
                 for init in ("pretrain", "random")
             }
-        gains.append(found["pretrain"] - found["random"])
-        spent = time.process_time() - started
-        print(
-            f"seed {seed}: pretrained {found['pretrain']:.4f}, random {found['random']:.4f}, "
-            f"difference {gains[-1]:+.4f} ({spent:.0f} CPU s)",
-            flush=True,
-        )
+            gains.append(found["pretrain"] - found["random"])
+            spent = time.process_time() - started
+            print(
+                f"seed {seed}, draw {draw}: pretrained {found['pretrain']:.4f}, "
+                f"random {found['random']:.4f}, difference {gains[-1]:+.4f} ({spent:.0f} CPU s)",
+                flush=True,
+            )
     if len(gains) > 1:
         half = stats.t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / len(gains) ** 0.5
         print(f"mean difference {np.mean(gains):+.4f} ± {half:.4f} (95 %, n = {len(gains)} seeds)")

@@ -118,7 +118,14 @@ def fit_classifier(
     from stages.lib.loop_state import LoopState
     from stages.lib.starting_weights import start_body
     from stages.lib.tasks import Classification
-    from stages.lib.training_data import architecture_for, held_out, labels_of, log_prior, training_set
+    from stages.lib.training_data import (
+        architecture_for,
+        fit_first_layer,
+        held_out,
+        labels_of,
+        log_prior,
+        training_set,
+    )
     from stages.lib.weights import Card
 
     device = torch_device(dataset.pixels.shape[1])
@@ -127,6 +134,8 @@ def fit_classifier(
     prior = log_prior(dataset, train, plan, device)
     network = network_of(architecture, prior, seed, params.dropout, params.drop_path)
     start = start_body(network.body, architecture, params.init, encoder, params.init_file, params.init_sha256)
+    if params.init == "random":
+        fit_first_layer(network, dataset, train, start.normalisation)
     task = Classification(
         labels_of(dataset, train, device),
         torch.from_numpy(plan.loss).float().to(device),

@@ -68,6 +68,24 @@ def test_two_runs_write_the_same_bytes_and_another_seed_other_ones(tmp_path: Pat
         assert one == two != three
 
 
+def test_the_whitened_network_learns_and_its_first_layer_is_computed_from_train_alone(tmp_path: Path) -> None:
+    dataset = bars_dataset(150)
+    pixels = dataset.pixels.copy()
+    pixels[dataset.part("test", "val")] = 0
+    how = {"network": "whitened", "init": "random", "body_rate": 1.0, "epochs": 8}
+    metrics = run(tmp_path / "one", dataset, **how)
+    run(tmp_path / "two", replace(dataset, pixels=pixels), **how)
+    assert metrics["val_top1_accuracy"] >= 0.9
+    one, two = (
+        load_classifier(tmp_path / name / "out" / "model.safetensors", CLASSES)[0].state_dict()
+        for name in ("one", "two")
+    )
+    unfitted = torch.eye(4).reshape(4, 1, 2, 2)
+    kernels = one["body.whitening.weight"]
+    assert not torch.equal(kernels[:4], unfitted)
+    assert torch.equal(kernels, two["body.whitening.weight"])
+
+
 def test_nothing_depends_on_test(tmp_path: Path) -> None:
     dataset = bars_dataset(60)
     pixels, labels = dataset.pixels.copy(), dataset.labels.copy()

@@ -15,12 +15,14 @@ from stages.lib.augment import Augmentation
 from stages.lib.augment_mix import Mix
 from stages.lib.counters import generator
 from stages.lib.device import torch_device
+from stages.lib.errors import InputError
 from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
-from stages.lib.normalise import Normalisation, fit_normalisation, normalise
-from stages.lib.quick_net import WHITENED_IMAGES, new_quick_net
+from stages.lib.nets import WHITENED, Architecture, Classifier, new_classifier
+from stages.lib.normalise import Normalisation, fit_normalisation
 from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import as_images, forward
+from stages.lib.whitened_net import fit_whitening, least_side
 
 SMOOTHING = 0.1
 BATCH_SIZE = 128
@@ -82,7 +84,25 @@ def recipe_of(how: Networks, fold: int) -> Recipe:
         ema_decay=0.0,
         augmentation=Augmentation(shift=how.shift, flip=how.mirror, padding="reflection"),
         seed=how.seed + fold,
+        precision="bfloat16" if how.brief else "float32",
     )
+
+
+def new_network(
+    images: torch.Tensor, normalisation: Normalisation, n_classes: int, how: Networks, fold: int
+) -> Classifier:
+    """Build a fold's network for images (N, C, S, S) uint8; InputError if they are too small."""
+    channels, side = images.shape[1:3]
+    if side < least_side(how.widths):
+        raise InputError(
+            f"label_noise.widths lists {len(how.widths)} widths, each halving the image: that needs images "
+            f"of {least_side(how.widths)} pixels at least, these have {side}: list fewer"
+        )
+    draws = generator(torch.device("cpu"), "label_noise", how.seed, fold)
+    shape = Architecture(channels, side, how.widths, n_classes, WHITENED)
+    network = new_classifier(shape, torch.zeros(n_classes), draws).to(images.device)
+    fit_whitening(network.body, images, normalisation)
+    return network
 
 
 def predict_fold(
@@ -95,9 +115,7 @@ def predict_fold(
     device = torch_device(pixels.shape[1])
     normalisation = fit_normalisation(pixels[seen])
     images = as_images(pixels[seen], device)
-    sample = normalise(images[:WHITENED_IMAGES].float() / 255, normalisation)
-    draws = generator(torch.device("cpu"), "label_noise", how.seed, fold)
-    network = new_quick_net(sample, how.widths, targets.shape[1], draws, brief=how.brief)
+    network = new_network(images, normalisation, targets.shape[1], how, fold)
     recipe = recipe_of(how, fold)
     state = LoopState.start(network, recipe)
     data = TrainingSet(images, tuple(str(position) for position in seen), normalisation)

@@ -148,6 +148,8 @@ def _epoch(
             state.step += 1
     total = _mean_loss(state, batches, data, store)
     state.losses = []
+    if not recipe.ema_decay:
+        _move_mean(state, 1.0)
     for network in (state.network, state.averaged):
         average_statistics(team, network)
     figures = team.firsts(task.validate(state.averaged))
@@ -249,14 +251,21 @@ def _step(
 
 
 def _average(state: LoopState, decay: float) -> None:
+    """Move the running mean one step; without decay it is the weights themselves, copied once an epoch."""
     keep = ema_decay(state.step, decay)
-    with torch.no_grad():
-        pairs = zip(state.averaged.state_dict().values(), state.network.state_dict().values(), strict=True)
-        for mean, value in pairs:
-            if value.is_floating_point() and keep > 0:
-                mean.lerp_(value, 1 - keep)
-            else:
-                mean.copy_(value)
+    if keep > 0:
+        _move_mean(state, 1 - keep)
+
+
+@torch.no_grad()
+def _move_mean(state: LoopState, share: float) -> None:
+    """Let `share` of the mean be the newest weights; counts (whole numbers) are always the newest."""
+    pairs = zip(state.averaged.state_dict().values(), state.network.state_dict().values(), strict=True)
+    for mean, value in pairs:
+        if value.is_floating_point() and share < 1:
+            mean.lerp_(value, share)
+        else:
+            mean.copy_(value)
 
 
 def _mean_loss(

@@ -39,10 +39,17 @@ def flops_by_layer(network: nn.Module, image: torch.Tensor) -> dict[str, int]:
     return found
 
 
+def _weight(layer: nn.Module) -> torch.Tensor:
+    """Return a convolution's or linear layer's weight, whether it is learned or not."""
+    weight = layer.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
+
+
 def _counter(found: dict[str, int], name: str) -> Any:
     def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         del inputs
-        weight = module.get_parameter("weight")
+        weight = _weight(module)
         places = output[0].numel() // weight.shape[0]
         found[name] = found.get(name, 0) + 2 * weight[0].numel() * weight.shape[0] * places
 
@@ -55,7 +62,7 @@ def advice(network: nn.Module, flops: dict[str, int]) -> list[str]:
     sizes: dict[int, list[str]] = {}
     first = next(iter(flops), "")
     for name in flops:
-        weight = network.get_submodule(name).get_parameter("weight")
+        weight = _weight(network.get_submodule(name))
         for size in {weight.shape[0], *([weight.shape[1]] if name != first and weight.ndim == 2 else [])}:
             sizes.setdefault(int(size), []).append(name)
     last = next(reversed(flops), "")
@@ -67,7 +74,7 @@ def advice(network: nn.Module, flops: dict[str, int]) -> list[str]:
                 f"as {better}; take {better} or fewer for the same time"
             )
     if flops:
-        channels = network.get_submodule(first).get_parameter("weight").shape[1]
+        channels = _weight(network.get_submodule(first)).shape[1]
         share = flops[first] / max(sum(flops.values()), 1)
         if channels % TENSOR_CORE and share > 0.1:
             lines.append(
@@ -86,7 +93,7 @@ def describe(network: nn.Module, channels: int, image_size: int) -> dict[str, An
     """Return parameters, floating-point operations an image, the width of every layer, and the advice."""
     device = next(network.parameters()).device
     flops = flops_by_layer(network, torch.zeros(1, channels, image_size, image_size, device=device))
-    widths = {name: int(network.get_submodule(name).get_parameter("weight").shape[0]) for name in flops}
+    widths = {name: int(_weight(network.get_submodule(name)).shape[0]) for name in flops}
     return {
         "n_parameters": count_parameters(network),
         "flops_per_image": sum(flops.values()),

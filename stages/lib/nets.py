@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from stages.lib.errors import InputError
+from stages.lib.whitened_net import WhitenedBody, initialise_kernels, least_side
 
 GROUP = 8
 """Channels per normalisation group, and so the unit of every width; also what GPU matrix units like."""
@@ -23,15 +24,16 @@ HEAD_STD = 0.01
 """So small that the first predictions are the class prior, yet not zero, so that gradients reach the body."""
 
 
-RESIDUAL, TIMM = "residual", "timm:"
-"""Names of architectures: this module's, and the prefix of timm's."""
+RESIDUAL, WHITENED, TIMM = "residual", "whitened", "timm:"
+"""Names of architectures: this module's, lib/whitened_net.py's, and the prefix of timm's."""
 
 
 @dataclass(frozen=True)
 class Architecture:
     """What it takes to build a network again: input channels, image side, channels of each stage, classes.
 
-    name: `residual` is this module's own; `timm:` and a name is one of timm's, which has its own widths.
+    name: `residual` is this module's own, `whitened` the one of lib/whitened_net.py; `timm:` and a name is
+    one of timm's, which has its own widths.
     """
 
     channels: int
@@ -44,11 +46,13 @@ class Architecture:
         """Refuse what cannot be built, by the names of the params that say it."""
         if self.name.startswith(TIMM):
             return
-        if self.name != RESIDUAL:
-            raise InputError(f"network {self.name!r}: expected {RESIDUAL}, or {TIMM} and a name of timm's")
+        if self.name not in (RESIDUAL, WHITENED):
+            raise InputError(
+                f"network {self.name!r}: expected {RESIDUAL}, {WHITENED}, or {TIMM} and a name of timm's"
+            )
         if not self.widths or any(width < GROUP or width % GROUP for width in self.widths):
             raise InputError(f"widths {list(self.widths)}: every width is a positive multiple of {GROUP}")
-        least = 2 ** (len(self.widths) - 1)
+        least = 2 ** (len(self.widths) - 1) if self.name == RESIDUAL else least_side(self.widths)
         if self.image_size < least:
             raise InputError(
                 f"widths has {len(self.widths)} stages, each halving the image, so it needs images of "
@@ -142,6 +146,8 @@ def _body(architecture: Architecture, drop_path: float) -> tuple[nn.Module, int]
 
         name = architecture.name.removeprefix(TIMM)
         return timm_body(name, architecture.channels, architecture.image_size, drop_path)
+    if architecture.name == WHITENED:
+        return WhitenedBody(architecture.channels, architecture.widths), architecture.widths[-1]
     return Body(architecture.channels, architecture.widths, drop_path), architecture.widths[-1]
 
 
@@ -201,9 +207,11 @@ def new_classifier(
     drop_path: float = 0.0,
 ) -> Classifier:
     """Build a classifier that predicts the class prior; a body of timm's draws its weights timm's way."""
-    if architecture.name != RESIDUAL:
+    if architecture.name.startswith(TIMM):
         torch.manual_seed(randomness.initial_seed())
     network = Classifier(architecture, dropout, drop_path)
+    if isinstance(network.body, WhitenedBody):
+        initialise_kernels(network.body, randomness)
     initialise(network if architecture.name == RESIDUAL else network.head, randomness)
     set_output_bias(network, log_prior)
     return network

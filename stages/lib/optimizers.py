@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from stages.lib.fine_tuning import BODY, Tuning, learning_scales
+from stages.lib.whitened_net import Whitening
 
 BETAS = (0.9, 0.99)
 """AdamW's: the second moment over 100 steps instead of 1,000, because a run here has about a thousand."""
@@ -106,7 +107,8 @@ class Muon(torch.optim.Optimizer):
 def is_hidden_matrix(name: str, parameter: nn.Parameter, first: str) -> bool:
     """Say whether Muon steps a parameter: a matrix or kernel of the body that is not its first layer.
 
-    `first` is the name of the first matrix. Input and output layers stay with AdamW, as in the source.
+    `first` is the name of the first matrix, empty where that is computed and not learned. Input and output
+    layers stay with AdamW, as in the source.
     """
     return name.startswith(BODY) and parameter.ndim > 1 and name != first
 
@@ -121,7 +123,8 @@ def new_optimizer(
     """
     scales = learning_scales(network, tuning)
     named = list(network.named_parameters())
-    first = next((name for name, parameter in named if parameter.ndim > 1), "")
+    computed = any(isinstance(module, Whitening) for module in network.modules())
+    first = "" if computed else next((name for name, parameter in named if parameter.ndim > 1), "")
     groups: dict[tuple[bool, bool, float, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
         matrix = rule.kind == "muon" and is_hidden_matrix(name, parameter, first)

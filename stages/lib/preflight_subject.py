@@ -14,7 +14,14 @@ from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation
 from stages.lib.recipe import Recipe
 from stages.lib.tasks import Classification, Held
-from stages.lib.training_data import architecture_for, held_out, labels_of, log_prior, training_set
+from stages.lib.training_data import (
+    architecture_for,
+    fit_first_layer,
+    held_out,
+    labels_of,
+    log_prior,
+    training_set,
+)
 
 MOST_TRAIN, MOST_VAL = 2048, 1024
 """Enough for every check to be far from its bound in a healthy run, few enough for seconds."""
@@ -84,6 +91,7 @@ def subject_of(
         _network(built, prior, recipe.seed, device)
         for built in (architecture, architecture_for(dataset, NARROW))
     ]
+    fit_first_layer(networks[0], dataset, rows, normalisation)
     task = Classification(labels, torch.from_numpy(plan.loss).float().to(device), 0.0, val=None)
     learned, lent = lend(len(rows), len(val_rows), recipe.seed)
     held_rows = np.r_[val_rows, rows[lent]]

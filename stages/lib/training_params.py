@@ -144,5 +144,5 @@ class EngineParams(SteppingParams):
 class NetworkParams(Section):
     """Which network."""
 
-    network: str = Field(pattern=r"^(residual|timm:[A-Za-z0-9_.]+)$")
+    network: str = Field(pattern=r"^(residual|whitened|timm:[A-Za-z0-9_.]+)$")
     widths: Widths

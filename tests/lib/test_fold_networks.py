@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 
 from stages.lib.errors import InputError
 from stages.lib.fold_networks import Networks, predict_fold
-from stages.lib.quick_net import new_quick_net, whitening
 
 HOW = Networks(widths=(16, 16), epochs=6, shift=0.05, mirror=False, brief=False, seed=0)
+
+TOO_DEEP = Networks(widths=(8, 8, 8), epochs=1, shift=0.0, mirror=False, brief=False, seed=0)
 
 LONGER = Networks(widths=(16, 16), epochs=12, shift=0.05, mirror=False, brief=False, seed=0)
 
@@ -65,17 +65,8 @@ def test_what_is_unseen_is_not_learned_from() -> None:
     np.testing.assert_array_equal(predict_fold(pixels, goals, seen, unseen, HOW, 0), one)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_whitening_gives_uncorrelated_responses_of_both_signs(channels: int) -> None:
-    images = torch.from_numpy(stripes(200, channels=channels)[0]).permute(0, 3, 1, 2).float() / 50
-    kernel = whitening(images)
-    assert kernel.shape == (8 * channels, channels, 2, 2)
-    half = len(kernel) // 2
-    torch.testing.assert_close(kernel[:half], -kernel[half:])
-    response = torch.nn.functional.conv2d(images, kernel[:half]).transpose(0, 1).flatten(1)
-    torch.testing.assert_close(torch.cov(response), torch.eye(half), atol=0.05, rtol=0)
-
-
 def test_images_too_small_for_the_widths_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"label_noise\.widths lists 3 widths.*at least, these have 8"):
-        new_quick_net(torch.zeros(4, 3, 8, 8), (8, 8, 8), 2, torch.Generator(), brief=False)
+        predict_fold(
+            np.zeros((4, 8, 8, 3), np.uint8), np.eye(4), np.arange(3), np.array([3]), TOO_DEEP, fold=0
+        )

@@ -1,0 +1,311 @@
+"""What this project's loop does on a GPU: every row that needs one, in one command.
+
+    python -m bench.gpu [--runs 10] [--rows speed,accuracy,resume,memory,streaming] [--small]
+
+Needs a GPU, torch, NumPy, Pillow, PyArrow, safetensors and this checkout; no network, no DVC, no MLflow.
+Reads CIFAR-10's JPEGs of the shared data (ASSAY_SHARED_DATA, or ../shared/data). Rows:
+
+  accuracy   time to 94 % (the mean of --runs runs, six views, as KellerJordan/cifar10-airbench counts),
+             beside that method (bench/airbench_method.py) in the same call, compiled and not; then a wider,
+             longer run for 96 %. Seconds are wall time of preparing, training and judging, the first run,
+             which compiles, left out.
+  speed      images a second of the loop against a bare PyTorch loop, the same network, in two formats, with
+             and without cudnn's search for the fastest algorithm
+  resume     a run in two halves against one in one piece, deterministic: equal bytes, or by how much
+  memory     a batch that cannot fit: in how many parts the loop took it
+  streaming  images brought batch by batch from the host: equal bytes, and what it costs
+
+--small runs every row on a CPU with few images, so that the bench itself can be tested where there is no GPU.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, median, stdev
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bench import airbench_method as theirs
+from bench.cifar10 import CLASSES, SIDE, Plan, six_view_accuracy, trained
+from bench.cifar10_images import read
+from stages.lib.checkpoint import CheckpointStore
+from stages.lib.counters import generator
+from stages.lib.feeding import HostImages
+from stages.lib.loop import TrainingSet, fit
+from stages.lib.loop_state import LoopState
+from stages.lib.nets import WHITENED, Architecture, Classifier, new_classifier
+from stages.lib.normalise import Normalisation, fit_normalisation
+from stages.lib.tasks import Classification, as_images
+from stages.lib.whitened_net import fit_whitening
+
+PLAN_94 = Plan((64, 256, 256), 8, 2000, 0.01, 0.24, 0.6, 0.2, "bfloat16", weight_decay=0.01)
+PLAN_96 = replace(PLAN_94, widths=(128, 384, 512), epochs=24, batch_size=1000, shift=4, cutout=0.375)
+SPEED_EPOCHS = 2
+SMALL = 600
+
+
+@dataclass(frozen=True)
+class Data:
+    """Train and test pictures on the device, as (N, 3, 32, 32) uint8, and how they are normalised."""
+
+    train: theirs.Pictures
+    test: theirs.Pictures
+    host: np.ndarray
+    normalisation: Normalisation
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.train.pixels.device
+
+    def clock(self) -> float:
+        """Return wall seconds, with all work on the device done."""
+        return theirs.clock(self.device)
+
+
+def load(device: torch.device, small: bool) -> Data:
+    """Read and decode; with `small`, a few of each."""
+    pixels, labels, _ = read("train", SMALL if small else None)
+    test_pixels, test_labels, _ = read("test", SMALL if small else None)
+
+    def there(images: np.ndarray, classes: np.ndarray) -> theirs.Pictures:
+        return theirs.Pictures(as_images(images, device), torch.from_numpy(classes).to(device))
+
+    return Data(there(pixels, labels), there(test_pixels, test_labels), pixels, fit_normalisation(pixels))
+
+
+Found = tuple[float, float]
+"""Accuracy and seconds of one run."""
+
+
+def their_runs(data: Data, plan: Plan, n: int, *, compiled: bool) -> list[Found]:
+    """Run the method to be measured against; the first run, which compiles, is left out."""
+    net = theirs.new_net(data.device, plan.widths)
+    if compiled:
+        net.compile(mode="max-autotune")
+    turn = theirs.Orthogonal(compiled=compiled)
+    how = plan.epochs, plan.batch_size
+    return [theirs.run(net, data.train, data.test, turn, seed, *how) for seed in range(n + 1)][1:]
+
+
+def our_runs(data: Data, plan: Plan, n: int, *, compiled: bool) -> list[Found]:
+    """Run this project's loop likewise."""
+
+    def once(seed: int) -> Found:
+        started = data.clock()
+        net = trained(plan, data.train.pixels, data.train.labels, data.normalisation, seed, compiled=compiled)
+        accuracy = six_view_accuracy(net, data.test.pixels, data.test.labels, data.normalisation)
+        return accuracy, data.clock() - started
+
+    return [once(seed) for seed in range(n + 1)][1:]
+
+
+def told(name: str, runs: list[Found]) -> float:
+    """Print accuracy and seconds of several runs; return the median seconds."""
+    accuracies, seconds = [run[0] for run in runs], [run[1] for run in runs]
+    spread = f" ± {stdev(accuracies):.4f}" if len(runs) > 1 else ""
+    print(
+        f"{name}: accuracy {mean(accuracies):.4f}{spread}, {median(seconds):.2f} s "
+        f"({min(seconds):.2f} to {max(seconds):.2f}), n = {len(runs)}",
+        flush=True,
+    )
+    return median(seconds)
+
+
+def accuracy_rows(data: Data, runs: int, small: bool) -> None:
+    """Print the time to 94 % and to 96 %."""
+    short = replace(PLAN_94, widths=(16, 16, 16), epochs=1, batch_size=200, precision="float32")
+    plan, wide = (short, short) if small else (PLAN_94, PLAN_96)
+    for compiled in (False,) if small else (False, True):
+        name = "compiled" if compiled else "as written"
+        limit = told(
+            f"94 %, airbench94_muon's method, {name}",
+            their_runs(data, plan, runs, compiled=compiled),
+        )
+        ours = told(f"94 %, this loop, {name}", our_runs(data, plan, runs, compiled=compiled))
+        print(f"94 %, ratio, {name}: {ours / limit:.2f}", flush=True)
+    told("96 %, this loop", our_runs(data, wide, max(1, runs // 3), compiled=not small))
+
+
+def bare_epochs(data: Data, plan: Plan) -> Callable[[], None]:
+    """Return epochs of plain PyTorch: pictures normalised beforehand, AdamW, autocast."""
+    images = data.train.pixels.float() / 255
+    images = ((images - images.mean((0, 2, 3), keepdim=True)) / 0.25).contiguous()
+    net = network_of(data, plan, seed=0)
+    optimizer = torch.optim.AdamW(net.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
+    brief = plan.precision != "float32"
+
+    def epochs() -> None:
+        for _ in range(SPEED_EPOCHS):
+            for index in torch.randperm(len(images), device=data.device).split(plan.batch_size):
+                with torch.autocast(data.device.type, torch.bfloat16, enabled=brief):
+                    loss = functional.cross_entropy(net(images[index]), data.train.labels[index])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+
+    return epochs
+
+
+def network_of(data: Data, plan: Plan, seed: int) -> Classifier:
+    """Return a new network on the device."""
+    shape = Architecture(3, SIDE, plan.widths, CLASSES, WHITENED)
+    net = new_classifier(shape, torch.zeros(CLASSES), generator(torch.device("cpu"), "gpu", seed))
+    net.to(data.device)
+    fit_whitening(net.body, data.train.pixels, data.normalisation)
+    return net
+
+
+def run_of(
+    data: Data, plan: Plan, store: CheckpointStore | None = None, host: HostImages | None = None
+) -> LoopState:
+    """Train by AdamW, as `bare_epochs` does, through the loop."""
+    recipe = replace(plan.recipe(seed=0), rule=replace(plan.recipe(0).rule, kind="adamw"), augmentation=None)
+    state = LoopState.start(network_of(data, plan, seed=0), recipe)
+    task = Classification(data.train.labels, torch.ones(CLASSES, device=data.device), 0.0, None)
+    images = data.train.pixels if host is None else data.train.pixels[:0]
+    ids = tuple(map(str, range(len(data.train.labels))))
+    training = TrainingSet(images, ids, data.normalisation, host=host)
+    return fit(state, task, training, recipe, store=store, label="bench")
+
+
+def seconds_of(data: Data, work: Callable[[], object]) -> float:
+    """Return the seconds of the second of two goes."""
+    work()
+    started = data.clock()
+    work()
+    return data.clock() - started
+
+
+def speed_rows(data: Data, plan: Plan) -> None:
+    """Print images a second of both loops."""
+    n = SPEED_EPOCHS * len(data.train.labels)
+    for precision in ("float32", "bfloat16"):
+        for search in (False, True):
+            torch.backends.cudnn.benchmark = search
+            how = replace(plan, epochs=SPEED_EPOCHS, precision=precision)
+            bare = seconds_of(data, bare_epochs(data, how))
+            ours = seconds_of(data, lambda how=how: run_of(data, how))
+            print(
+                f"speed, {precision}, cudnn search {search}: this loop {n / ours:.0f} images/s, "
+                f"bare {n / bare:.0f}, seconds {ours / bare:.2f} of the bare loop's",
+                flush=True,
+            )
+    torch.backends.cudnn.benchmark = False
+
+
+def difference(one: nn.Module, other: nn.Module) -> float:
+    """Return the largest difference between two networks' numbers."""
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
+
+
+def resume_row(data: Data, plan: Plan) -> None:
+    """Print whether a run in two halves ends as one in one piece does."""
+    how = replace(plan, epochs=2)
+    torch.backends.cudnn.deterministic = True
+    with tempfile.TemporaryDirectory() as folder:
+        whole = run_of(data, how, CheckpointStore(Path(folder) / "whole", "key"))
+        again = run_of(data, how, CheckpointStore(Path(folder) / "again", "key"))
+        first = Path(folder) / "halves"
+        run_until_first_epoch(data, how, CheckpointStore(first, "key"))
+        halves = run_of(data, how, CheckpointStore(first, "key"))
+    torch.backends.cudnn.deterministic = False
+    print(
+        f"resume: the same run twice differs by {difference(whole.network, again.network):.3g}, "
+        f"one in two halves by {difference(whole.network, halves.network):.3g} (0 = equal bytes)",
+        flush=True,
+    )
+
+
+class _StopError(Exception):
+    """The first epoch is over."""
+
+
+def run_until_first_epoch(data: Data, plan: Plan, store: CheckpointStore) -> None:
+    """Leave a checkpoint of the first of two epochs, as a killed run does."""
+    recipe = replace(plan.recipe(seed=0), rule=replace(plan.recipe(0).rule, kind="adamw"), augmentation=None)
+    state = LoopState.start(network_of(data, plan, seed=0), recipe)
+    task = Classification(data.train.labels, torch.ones(CLASSES, device=data.device), 0.0, None)
+    ids = tuple(map(str, range(len(data.train.labels))))
+
+    def stop(row: object) -> None:
+        raise _StopError(row)
+
+    try:
+        fit(
+            state,
+            task,
+            TrainingSet(data.train.pixels, ids, data.normalisation),
+            recipe,
+            store=store,
+            report=stop,
+        )
+    except _StopError:
+        return
+
+
+def memory_row(data: Data, small: bool) -> None:
+    """Print in how many parts a batch of everything, in a network too wide for it, was taken."""
+    if small:
+        print("memory: a CPU has no such limit; left out", flush=True)
+        return
+    n = len(data.train.labels)
+    how = replace(PLAN_94, widths=(512, 512, 512), epochs=1, batch_size=n, precision="float32")
+    state = run_of(data, how)
+    print(f"memory: a batch of {n} images was taken in {state.parts} parts", flush=True)
+
+
+def streaming_row(data: Data, plan: Plan) -> None:
+    """Print what it costs to bring each batch from the host."""
+    host = HostImages(data.host, np.arange(len(data.host)), data.device)
+    torch.backends.cudnn.deterministic = True
+    resident, streamed = run_of(data, plan), run_of(data, plan, host=host)
+    torch.backends.cudnn.deterministic = False
+    least = seconds_of(data, lambda: run_of(data, plan))
+    most = seconds_of(data, lambda: run_of(data, plan, host=host))
+    print(
+        f"streaming: differs by {difference(resident.network, streamed.network):.3g}, "
+        f"{most / least:.2f} of the time",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Print the machine, then each row as it is found."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--rows", default="accuracy,speed,resume,memory,streaming")
+    parser.add_argument("--small", action="store_true")
+    asked = parser.parse_args()
+    if not asked.small and not torch.cuda.is_available():
+        raise SystemExit("torch sees no GPU here; --small tests the bench itself on a CPU")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    device = torch.device("cpu" if asked.small else "cuda")
+    name = "CPU" if asked.small else torch.cuda.get_device_name(device)
+    print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}, {time.strftime('%F')}", flush=True)
+    data = load(device, asked.small)
+    small_plan = replace(PLAN_94, widths=(16, 16, 16), epochs=1, batch_size=200)
+    plan = small_plan if asked.small else replace(PLAN_94, epochs=2)
+    rows: dict[str, Callable[[], None]] = {
+        "accuracy": lambda: accuracy_rows(data, asked.runs, asked.small),
+        "speed": lambda: speed_rows(data, plan),
+        "resume": lambda: resume_row(data, replace(plan, precision="float32")),
+        "memory": lambda: memory_row(data, asked.small),
+        "streaming": lambda: streaming_row(data, replace(plan, precision="float32")),
+    }
+    for row in asked.rows.split(","):
+        rows[row]()
+
+
+if __name__ == "__main__":
+    main()
