@@ -1,6 +1,6 @@
 """What does CIFAR-10 give in ten CPU minutes, with the whitened network in this project's own loop?
 
-    python -m bench.cifar10 [--val 5000] [--epochs 15] [--seed 0]
+    python -m bench.cifar10 [--val 5000] [--epochs 16] [--seed 0] [--save PATH]
 
 Reads the shared data. Trains on all 50,000 training images, or without the last `--val` of them, on which
 the recipe was chosen; test images are scored outside the clock after each epoch, for the curve, and with six
@@ -12,8 +12,10 @@ import argparse
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from bench.cifar10_images import read
 from stages.lib.augment import Augmentation
@@ -75,8 +77,8 @@ class Plan:
         )
 
 
-TEN_MINUTES = Plan((32, 96, 128), 15, 500, 0.01, 0.2, 0.9, 0.1, "bfloat16")
-"""Chosen on the last 5,000 training images."""
+TEN_MINUTES = Plan((32, 96, 128), 16, 500, 0.01, 0.3, 0.8, 0.1, "bfloat16", weight_decay=0.01)
+"""Chosen among a dozen on 5,000 training images held out, three epochs each."""
 
 
 def trained(
@@ -128,6 +130,7 @@ def main() -> None:
     parser.add_argument("--val", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=TEN_MINUTES.epochs)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path, help="where to write the network, as safetensors")
     asked = parser.parse_args()
     torch.set_num_threads(1)  # a second one costs more CPU time than it saves wall time
     pixels, labels, _ = read("train")
@@ -156,6 +159,8 @@ def main() -> None:
     network = trained(plan, *train, normalisation, asked.seed, report)
     accuracy = six_view_accuracy(network, *held, normalisation)
     spent = time.process_time() - not_counted
+    if asked.save:
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, asked.save)
     where = "val" if asked.val else "test"
     print(
         f"{where}, n = {len(held[1])}: six views {accuracy:.4f} in {spent:.0f} CPU s, all counted", flush=True
