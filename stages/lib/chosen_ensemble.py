@@ -31,7 +31,7 @@ def choose(
         return None, {}
     labels = dataset.labels[val]
     # The plain picture is the first candidate, whether it is listed or not.
-    listed = [view for view in views if (view.x, view.y, view.flip, view.zoom) != (0, 0, False, 1.0)]
+    listed = [view for view in views if not view.is_plain]
     own = sum(view.weight for view in views if view not in listed)
     tried = [*PLAIN, *listed]
     by_view = np.stack([member_probs(members, dataset.pixels[val], [view]) for view in tried])
