@@ -55,7 +55,7 @@ class Params(Section):
     """Section `predict`."""
 
     views: tuple[ViewParams, ...] = Field(min_length=1, max_length=64)
-    combinations: tuple[Literal["mean", "geometric", "weighted", "greedy"], ...]
+    combinations: tuple[Literal["mean", "geometric", "weighted", "greedy", "soup", "greedy_soup"], ...]
     robustness: RobustnessParams
 
 

@@ -114,7 +114,9 @@ def predict_params() -> predict.Params:
         ViewParams(x=x, y=y, flip=False, weight=weight, zoom=1.0, crops=1) for x, y, weight in places
     )
     return predict.Params(
-        views=views, combinations=("mean", "geometric", "weighted", "greedy"), robustness=WORSE
+        views=views,
+        combinations=("mean", "geometric", "weighted", "greedy", "soup", "greedy_soup"),
+        robustness=WORSE,
     )
 
 

@@ -23,7 +23,9 @@ from stages.lib.slices import find_slices
 from stages.lib.truth import Entry, Truth
 
 
-def members_diversity(truth: Truth, entries: Mapping[str, Entry], split: str) -> dict[str, float] | None:
+def members_diversity(
+    truth: Truth, entries: Mapping[str, Entry], split: str
+) -> dict[str, float | None] | None:
     """Return how the single networks differ on a split; None with fewer than two of them."""
     parts = [part(truth, entries[name], split) for name in seed_names(list(entries))]
     if len(parts) < 2:

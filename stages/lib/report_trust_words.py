@@ -56,7 +56,15 @@ def diversity_sentence(diversity: Record | None) -> str:
     return (
         f"Two of the networks name different classes for {report_words.percent(diversity['disagreement'])} "
         f"of test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can mend."
+        + _alike_sentence(diversity)
     )
+
+
+def _alike_sentence(diversity: Record) -> str:
+    q, kappa = diversity.get("q_statistic"), diversity.get("kappa")
+    if q is None or kappa is None:
+        return ""
+    return f" Right on the same images: kappa {kappa:.2f}, Yule's Q {q:.2f} (1 always, 0 by chance)."
 
 
 def abstention_sentence(point: Record | None) -> str:
