@@ -29,7 +29,13 @@ from stages.lib.comparisons import COMBINED, MAIN, compare, planned_pairs
 from stages.lib.config import Section
 from stages.lib.duplicate_tax import meaning, taxes
 from stages.lib.evaluation_files import write_plots, write_tables
-from stages.lib.evaluation_parts import members_diversity, noise_corrected, read_costs, tables_of
+from stages.lib.evaluation_parts import (
+    members_diversity,
+    noise_corrected,
+    read_costs,
+    student_agreement,
+    tables_of,
+)
 from stages.lib.gains import Costs, gains
 from stages.lib.leaks import leaked_test_ids
 from stages.lib.looks import describe, note
@@ -91,6 +97,9 @@ def figures(truth: Truth, entries: Mapping[str, Entry], params: Params, costs: C
         "diversity": {name: members_diversity(truth, entries, name) for name in SCORED},
         "gains": gains(truth, entries, comparisons, costs, params.confidence),
         "seeds": {name: over_seeds(scores[name]) for name in SCORED},
+        "student_agreement": {
+            name: student_agreement(truth, entries, name, params.confidence) for name in SCORED
+        },
     }
 
 

@@ -318,3 +318,33 @@ def test_i20_leaked_test_samples_are_taken_out_of_the_accuracy_and_the_report_sh
     page = (tmp_path / "report.html").read_text()
     assert "5 of" in found["duplicate_tax"]["meaning"]
     assert "accuracies with and without leaked test images" in page
+
+
+def test_the_students_agreement_with_the_ensemble_is_that_of_a_plain_loop(made, results):
+    files = [
+        read_predictions(made.root / "predict" / "predictions" / f"{name}.parquet")
+        for name in ("student", "ensemble")
+    ]
+    pairs = zip(*(one.pred_probs.argmax(1) for one in files), files[0].split, strict=True)
+    same = [a == b for a, b, split in pairs if split == "test"]
+    found = results["student_agreement"]["test"]
+    assert (found["agreement"], found["n"]) == (pytest.approx(np.mean(same)), len(same))
+    low, high = found["agreement_ci"]
+    assert 0 <= low < found["agreement"] < high <= 1
+
+
+def test_the_report_sets_what_a_network_costs_beside_what_it_is_worth(own, tmp_path):
+    run(own, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    table = page[page.index("What does it cost?") :]
+    table = table[: table.index("</table>")]
+    for row in (
+        "<td>1</td><td>4,000</td><td>5.0</td>",
+        "<td>2</td><td>8,000</td><td>10.0</td>",
+        "<td>1</td><td>1,000</td><td>1.5</td>",
+    ):
+        assert row in table, row
+    assert "says what the ensemble says for" in table
+    (own.root / "train" / "seed1" / "network.json").unlink()
+    run(own, tmp_path)
+    assert "<td>1,000</td><td>1.5</td>" in (tmp_path / "report.html").read_text()

@@ -116,7 +116,7 @@ def teachers_from(path: Path, sha256: str, dataset: Dataset, curate: Path) -> di
 
 def _is_pinned(path: Path, files: Mapping[str, Path], found: Mapping[str, Member], sha256: str) -> None:
     """Compare with the file's SHA-256, or in a folder with that of what `sha256sum *.safetensors` prints."""
-    lines = [f"{found[name].sha256}  {file.name}\n" for name, file in files.items()]
+    lines = [f"{found[name].sha256}  {file.name}\n" for name, file in sorted(files.items())]
     digest = hashlib.sha256("".join(lines).encode()).hexdigest() if path.is_dir() else found[path.stem].sha256
     if digest != sha256:
         raise InputError(
