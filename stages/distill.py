@@ -50,7 +50,7 @@ class Params(OnePhaseParams):
     teacher_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
     views: tuple[ViewParams, ...] = Field(max_length=64)
     images: tuple[Literal["neutral", "unlabelled"], ...]
-    network: str = Field(pattern=r"^(residual|same|timm:[A-Za-z0-9_.]+)$")
+    network: str = Field(pattern=r"^(residual|whitened|same|timm:[A-Za-z0-9_.]+)$")
     widths: Widths
     loss: Literal["kl", "logits"]
     temperature: float = Field(gt=0, le=100)
@@ -145,13 +145,14 @@ def fit_student(
     from stages.lib.loop import fit
     from stages.lib.loop_state import LoopState
     from stages.lib.nets import new_classifier
-    from stages.lib.training_data import held_out, labels_of, training_set
+    from stages.lib.training_data import fit_first_layer, held_out, labels_of, training_set
 
     device = torch_device(dataset.pixels.shape[1])
     first = next(iter(members.values()))
     bias, normalisation = first.network.head.bias.detach().cpu(), first.card.normalisation
     architecture = architecture_of(dataset, params, members)
     student = new_classifier(architecture, bias, generator(bias.device, "distill", params.seed))
+    fit_first_layer(student, dataset, positions, normalisation)
     teacher, hint = teacher_of(dataset, params, members, student)
     if teacher.order is not None:
         student.head.bias.data = bias[teacher.order.cpu()]

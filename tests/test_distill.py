@@ -214,6 +214,17 @@ def test_a_releases_networks_teach_unless_they_learned_from_what_is_test_here(
         run(tmp_path / "empty", dataset, members, **pinned | {"teacher_file": str(tmp_path / "sound/split")})
 
 
+def test_a_whitened_student_computes_its_first_layer_and_gets_hints(
+    tmp_path: Path, dataset: Dataset, members: Path
+) -> None:
+    found = run(tmp_path, dataset, members, network="whitened", widths=(8, 16), epochs=10, hint_weight=1.0)
+    assert found["val_agreement"] >= 0.8
+    network, card, _ = load_classifier(tmp_path / "out/model.safetensors", CLASSES)
+    assert card.architecture.name == "whitened"
+    kernels = network.get_buffer("body.whitening.weight")
+    assert float(kernels.abs().max()) != 1.0  # as before it was computed
+
+
 @pytest.mark.slow
 def test_a_student_may_be_any_net_of_timm(tmp_path: Path, dataset: Dataset, members: Path) -> None:
     found = run(tmp_path, dataset, members, network="timm:resnet10t", epochs=1, hint_weight=1.0)

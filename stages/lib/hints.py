@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from stages.lib.errors import InputError
 from stages.lib.nets import Architecture, Body, Classifier
+from stages.lib.whitened_net import WhitenedBody
 
 REGRESSOR = "hint_regressor"
 """The convolution's name on the student."""
@@ -41,11 +42,11 @@ def captured(network: nn.Module, layer: str | None, into: list[torch.Tensor]) ->
 def layer_at(network: Classifier, depth: int, who: str) -> str:
     """Return the name of a network's part at `depth`, 1 being nearest to the image.
 
-    The parts are the blocks of the residual network, and of a timm net what it lists as features. InputError
-    where there is none so deep.
+    The parts are the blocks of the project's own networks, and of a timm net what it lists as features.
+    InputError where there is none so deep.
     """
     body = network.body
-    if isinstance(body, Body):
+    if isinstance(body, Body | WhitenedBody):
         names = [f"body.blocks.{at}" for at in range(len(body.blocks))]
     else:
         names = [f"body.{entry['module']}" for entry in getattr(body, "feature_info", None) or []]
