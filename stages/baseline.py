@@ -156,6 +156,8 @@ def run(
             say(f"{asked}: not measured: {found}")
             metrics[asked] = {"measured": False, "reason": found}
             continue
+        if found.told.get("capped"):
+            say(f"{asked}: learned from {found.told['n_train']} images, as baseline.{asked}_max_train says")
         write(asked, predictions_of(dataset, rows, found.pred_probs))
         metrics |= {asked: found.told} if found.told else {}
         linear |= {asked: found} if asked in LINEAR else {}

@@ -133,7 +133,7 @@ def write_robustness(
 ) -> int:
     """Write what the ensemble names changed test images; return how many changes there were."""
     from stages.lib.device import torch_device
-    from stages.lib.ensemble import ensemble_probs
+    from stages.lib.ensemble import members_mean
     from stages.lib.robustness import said_under
     from stages.lib.tasks import as_images
     from stages.lib.views import PLAIN
@@ -146,7 +146,7 @@ def write_robustness(
     said = said_under(
         images,
         changes.model_dump(exclude={"images"}),
-        lambda worse: ensemble_probs([member.probs(worse, PLAIN) for member in members.values()]),
+        lambda worse: members_mean(members, worse, PLAIN),
     )
     ids = [dataset.sample_ids[position] for position in shown]
     write_answers(path, ids, {change: classes.cpu().numpy() for change, classes in said.items()})

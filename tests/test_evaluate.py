@@ -348,3 +348,21 @@ def test_the_report_sets_what_a_network_costs_beside_what_it_is_worth(own, tmp_p
     (own.root / "train" / "seed1" / "network.json").unlink()
     run(own, tmp_path)
     assert "<td>1,000</td><td>1.5</td>" in (tmp_path / "report.html").read_text()
+
+
+def test_the_report_says_what_val_chose_for_the_references_and_where_they_were_bounded(own, tmp_path):
+    chosen = {"space": "embedding", "val_top1_accuracy": 0.9}
+    found = {
+        "n_train": 40_000,
+        "knn": chosen | {"k": 9, "metric": "cosine", "n_train": 40_000, "capped": False},
+        "svc": chosen | {"c": 10.0, "n_train": 4_997, "capped": True},
+    }
+    write_json(own.root / "baseline" / "metrics.json", found)
+    run(own, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "For knn, val chose the embedding and 9 neighbours, cosine." in page
+    assert "It learned from 4,997 of 40,000 train images, as baseline.svc_max_train bounds its cost" in page
+    found["svc"] = {"measured": False, "reason": "train has 300 classes"}
+    write_json(own.root / "baseline" / "metrics.json", found)
+    run(own, tmp_path)
+    assert "svc was not measured: train has 300 classes." in (tmp_path / "report.html").read_text()

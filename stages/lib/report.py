@@ -19,6 +19,7 @@ from stages.lib.report_costs import costs_part
 from stages.lib.report_data import data_part, pictured_findings
 from stages.lib.report_errors import error_part
 from stages.lib.report_leaks import leak_part
+from stages.lib.report_references import references_part
 from stages.lib.report_results import results_part, verdict_part
 from stages.lib.report_training import training_part
 from stages.lib.report_trust import trust_part
@@ -50,6 +51,7 @@ def build_report(evaluation: Evaluation, folders: Folders) -> str:
         | leak_part(evaluation.results)
         | trust_part(evaluation)
         | costs_part(evaluation, folders)
+        | references_part(folders.baseline)
         | error_part(evaluation, rows, counts, findings, shown)
         | data_part(findings, shown)
         | training_part(findings)

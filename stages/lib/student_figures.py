@@ -8,7 +8,7 @@ from torch import nn
 
 from stages.lib.dataset import Dataset
 from stages.lib.device import torch_device
-from stages.lib.ensemble import Member, ensemble_probs
+from stages.lib.ensemble import Member, members_mean
 from stages.lib.hints import without_regressor
 from stages.lib.intervals import accuracy_interval
 from stages.lib.net_report import describe
@@ -38,7 +38,7 @@ def val_agreement(
         return {}
     first = next(iter(teachers.values()))
     images = as_images(dataset.pixels[val], torch_device(dataset.pixels.shape[1]))
-    believed = ensemble_probs([teacher.probs(images, views or PLAIN) for teacher in teachers.values()])
+    believed = members_mean(teachers, images, views or PLAIN)
     order = order_of(first, dataset)
     believed = believed if order is None else believed[:, order]
     said = class_probs(student, images, first.card.normalisation, PLAIN)
