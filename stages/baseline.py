@@ -15,7 +15,7 @@ From the pixels, embeddings, curated labels and splits come prediction files for
   labels', and `human.json` says so.
 
 Which of them run, `baseline.references` says. Cost: two seconds each to import scikit-learn and torch; on
-1,797 digits three more for the rest.
+1,797 digits 2.5 more for the rest.
 """
 
 from collections.abc import Mapping

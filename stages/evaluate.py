@@ -104,9 +104,11 @@ def figures(truth: Truth, entries: Mapping[str, Entry], params: Params, costs: C
 
 
 def chosen_on_val(predict: Path) -> dict[str, str]:
-    """Return the names of the views and the combination that val chose."""
+    """Return the names of the views and the combination that val chose, and why soups were left out if so."""
     chosen = read_json(predict / "metrics.json").get("chosen", {})
-    return {what: record["name"] for what, record in chosen.items()}
+    refused = chosen.get("combination", {}).get("soup_refused")
+    names = {what: record["name"] for what, record in chosen.items()}
+    return names | ({"soup_refused": refused} if refused else {})
 
 
 def duplicate_tax(

@@ -366,3 +366,17 @@ def test_the_report_says_what_val_chose_for_the_references_and_where_they_were_b
     write_json(own.root / "baseline" / "metrics.json", found)
     run(own, tmp_path)
     assert "svc was not measured: train has 300 classes." in (tmp_path / "report.html").read_text()
+
+
+def test_every_choice_of_val_has_its_words_in_the_report(own, tmp_path):
+    from typing import get_args
+
+    from stages.lib.combining import Kind, Soup
+    from stages.lib.report_trust_words import COMBINATIONS, chosen_sentence
+
+    assert set(COMBINATIONS) == {*get_args(Kind), *get_args(Soup)}
+    combination = {"name": "mean", "soup_refused": "there is one network only"}
+    chosen = {"views": {"name": "none"}, "combination": combination}
+    write_json(own.root / "predict" / "metrics.json", {"n_views": 5, "chosen": chosen})
+    found = run(own, tmp_path)["chosen_on_val"]
+    assert chosen_sentence(found).endswith("were not averaged: there is one network only.")

@@ -17,6 +17,8 @@ COMBINATIONS = {
     "geometric": "the geometric mean of the networks' probabilities (the mean of their logits)",
     "weighted": "a weighted mean of the networks",
     "greedy": "a greedy selection of the networks, with replacement",
+    "soup": "one network whose weights are the mean of all networks'",
+    "greedy_soup": "one network whose weights are the mean of those networks' that help",
 }
 
 
@@ -24,7 +26,9 @@ def chosen_sentence(chosen: Mapping[str, str]) -> str:
     """Return what val chose of views and combinations; empty where nothing was chosen."""
     if not chosen:
         return ""
-    return f"By log loss val chose {VIEWS[chosen['views']]}, and {COMBINATIONS[chosen['combination']]}."
+    sentence = f"By log loss val chose {VIEWS[chosen['views']]}, and {COMBINATIONS[chosen['combination']]}."
+    refused = chosen.get("soup_refused")
+    return sentence + (f" The networks' weights were not averaged: {refused}." if refused else "")
 
 
 def truth_sentence(found: Record) -> str:
