@@ -3,58 +3,56 @@
 From the pixels, embeddings, curated labels and splits come prediction files for val and test:
 - `dummy`: the class shares of train; `dummy_most_frequent`: always its largest class. An accuracy is only
   worth what it exceeds them by, and with rare classes they reach far.
-- `dummy_zeros`: a network trained on images that are all zero. It can learn nothing but the class shares; if
-  it does better, labels leak by a way other than the image (Karpathy 2019, A Recipe for Training Neural
-  Networks: "input-independent baseline").
+- `dummy_zeros`, `dummy_noise`, `dummy_histogram`: a network shown no picture: black, noise, or its pixels
+  sorted by light (lib/blind_networks.py). What it knows, no shape has told it.
 - `linear`, `linear_embedding`: logistic regression on standardised pixels and on the embedding, its
   regularisation chosen on val. What a straight line already does needs no network.
+- `knn`, `svc`: nearest neighbours and support vectors, on pixels or embedding as val chooses
+  (lib/neighbour_reference.py, lib/kernel_reference.py), from a bounded number of train images.
 - `human`: people, where images have votes of two or more (lib/human_votes.py says from where): the shares of
   votes as a prediction, and in `human.json` agreement, majority and one person's accuracy, which needs no
   label (lib/human_accuracy.py). Without it nobody knows whether the errors that remain are the model's or the
   labels', and `human.json` says so.
 
-Cost: two seconds each to import scikit-learn and torch; on 1,797 digits one more for the rest.
+Which of them run, `baseline.references` says. Cost: two seconds each to import scikit-learn and torch; on
+1,797 digits 2.5 more for the rest.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from stages.lib.artifacts import read_npy, read_table, write_json
 from stages.lib.cli import stage_main
-from stages.lib.config import Section
 from stages.lib.dataset import Dataset, load_dataset
-from stages.lib.errors import InputError
 from stages.lib.human_figures import human_figures
 from stages.lib.human_votes import read_votes
+from stages.lib.kernel_reference import KernelParams, fit_svc
 from stages.lib.label_roles import labels_made_of_votes
+from stages.lib.linear_reference import LinearParams, fit_linear
+from stages.lib.neighbour_reference import NeighbourParams, fit_neighbours
 from stages.lib.predictions import Predictions, write_predictions
-from stages.lib.progress import track
-from stages.lib.threads import blas_threads_for
+from stages.lib.progress import say
+from stages.lib.reference import Reference, spaces
 
 if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
+    from stages.lib.blind_networks import Kind
+
+ReferenceName = Literal[
+    "dummy_zeros", "dummy_noise", "dummy_histogram", "linear", "linear_embedding", "knn", "svc"
+]
+LINEAR = ("linear", "linear_embedding")
+BLIND: Mapping[str, "Kind"] = {"dummy_zeros": "zeros", "dummy_noise": "noise", "dummy_histogram": "histogram"}
 
 
-class Params(Section):
+class Params(LinearParams, NeighbourParams, KernelParams):
     """Section `baseline` of params.yaml."""
 
-    linear_c: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
-    linear_max_iter: int = Field(ge=1)
+    references: tuple[ReferenceName, ...]
     seed: int = Field(ge=0)
-
-
-@dataclass(frozen=True)
-class LinearFit:
-    """A chosen logistic regression: pred_probs (M, K) of the asked rows, and how it was chosen."""
-
-    pred_probs: np.ndarray
-    c: float
-    val_top1_accuracy: float
-    n_iter: int
 
 
 def class_prior(labels: np.ndarray, n_classes: int) -> np.ndarray:
@@ -68,70 +66,6 @@ def most_frequent(labels: np.ndarray, n_classes: int) -> np.ndarray:
     Its log loss stays finite because `metrics.log_loss` clips at float32's epsilon.
     """
     return np.asarray(np.eye(n_classes)[np.bincount(labels, minlength=n_classes).argmax()])
-
-
-def standardised(features: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Return features (N, D) of mean 0 and variance 1 over the rows `train`; columns constant there are 0."""
-    mean, scale = features[train].mean(axis=0), features[train].std(axis=0)
-    varies = scale > 0
-    return np.asarray(np.where(varies, (features - mean) / np.where(varies, scale, 1.0), 0.0))
-
-
-def fit_linear(
-    features: np.ndarray, dataset: Dataset, rows: np.ndarray, params: Params, label: str
-) -> LinearFit:
-    """Fit logistic regressions on train, keep the one that is best on val, and predict the samples `rows`.
-
-    Best means the highest accuracy on val, then the lowest log loss on val, then the stronger regularisation.
-    """
-    train, val = dataset.part("train"), dataset.part("val")
-    scaled = standardised(features.astype(np.float64), train)
-    model = _logistic_regression(params)
-    best: tuple[tuple[float, float], LinearFit] | None = None
-    for c in track(sorted(params.linear_c), f"logistic regression on {label}"):
-        _fit(model.set_params(C=c), scaled[train], dataset.labels[train], params)
-        score = _score(all_classes(model, scaled[val], len(dataset.classes)), dataset.labels[val])
-        if best is None or score > best[0]:
-            probs = all_classes(model, scaled[rows], len(dataset.classes))
-            best = (score, LinearFit(probs, c, score[0], int(model.n_iter_.max())))
-    assert best is not None
-    return best[1]
-
-
-def _logistic_regression(params: Params) -> "LogisticRegression":
-    from sklearn.linear_model import LogisticRegression
-
-    # Each fit starts from the one before it: from strong to weak regularisation the way is short.
-    return LogisticRegression(max_iter=params.linear_max_iter, warm_start=True)
-
-
-def _fit(model: "LogisticRegression", features: np.ndarray, labels: np.ndarray, params: Params) -> None:
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings(), blas_threads_for(features.size):
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            model.fit(features, labels)
-        except ConvergenceWarning as warning:
-            raise InputError(
-                f"baseline.linear_max_iter: {params.linear_max_iter} iterations do not suffice at C = "
-                f"{model.C}; raise it, or take the largest values from baseline.linear_c"
-            ) from warning
-
-
-def _score(pred_probs: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    from stages.lib.metrics import log_loss, top1
-
-    return float((top1(pred_probs) == labels).mean()), -log_loss(pred_probs, labels)
-
-
-def all_classes(model: "LogisticRegression", features: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return the probabilities (M, K); a class that train lacks gets 0."""
-    probs = np.zeros((len(features), n_classes))
-    probs[:, model.classes_] = model.predict_proba(features)
-    return probs
 
 
 def human(
@@ -166,43 +100,72 @@ def predictions_of(dataset: Dataset, rows: np.ndarray, pred_probs: np.ndarray) -
     return Predictions(ids, tuple(str(name) for name in dataset.split[rows]), probs)
 
 
-def dummies(dataset: Dataset, seed: int) -> dict[str, np.ndarray]:
-    """Return the class probabilities (K,) of each baseline that never looks at an image."""
-    from stages.lib.zeros_network import zeros_network_probs
-
+def dummies(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Return the class probabilities (K,) of each baseline that nothing has to learn."""
     labels, n_classes = dataset.labels[dataset.part("train")], len(dataset.classes)
-    _, height, width, channels = dataset.pixels.shape
-    shape = (height, width, channels)
-    return {
-        "dummy": class_prior(labels, n_classes),
-        "dummy_most_frequent": most_frequent(labels, n_classes),
-        "dummy_zeros": zeros_network_probs(labels, n_classes, shape, seed),
-    }
+    return {"dummy": class_prior(labels, n_classes), "dummy_most_frequent": most_frequent(labels, n_classes)}
+
+
+def reference(
+    name: ReferenceName, dataset: Dataset, embeddings: np.ndarray, rows: np.ndarray, params: Params
+) -> Reference | str:
+    """Return what the reference of this name says of `rows`, or why there is none."""
+    if name in BLIND:
+        from stages.lib.blind_networks import blind_network_probs
+
+        return Reference(blind_network_probs(BLIND[name], dataset, rows, params.seed), {})
+    if name == "linear":
+        pixels = dataset.pixels.reshape(len(dataset.pixels), -1)
+        return fit_linear(pixels, dataset, rows, params, "pixels")
+    if name == "linear_embedding":
+        return fit_linear(embeddings, dataset, rows, params, "the embedding")
+    both = spaces(dataset.pixels, embeddings)
+    if name == "knn":
+        return fit_neighbours(both, dataset, rows, params, params.seed)
+    return fit_svc(both, dataset, rows, params, params.seed)
+
+
+def classifier_of(found: Mapping[str, Reference], dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Return pred_probs (M, K) of the linear model that is better on val; even ones where there is none."""
+    linear = [found[name] for name in LINEAR if name in found]
+    if not linear:
+        return np.full((len(rows), len(dataset.classes)), 1 / len(dataset.classes))
+    return max(linear, key=lambda one: float(one.told["val_top1_accuracy"])).pred_probs
 
 
 def run(
     params: Params, *, ingest: Path, embed: Path, curate: Path, split: Path, review: Path, out: Path
 ) -> dict[str, Any]:
-    """Write predictions/<name>.parquet and human.json; return how the linear models were chosen."""
+    """Write predictions/<name>.parquet and human.json; return how the references were chosen."""
     dataset = load_dataset(ingest, curate, split)
     rows = dataset.part("val", "test")
-    blind = dummies(dataset, params.seed)
-    found = {name: predictions_of(dataset, rows, probs) for name, probs in blind.items()}
-    pixels = dataset.pixels.reshape(len(dataset.pixels), -1)
-    metrics: dict[str, Any] = {}
-    fits: list[LinearFit] = []
-    for name, features in (("linear", pixels), ("linear_embedding", read_npy(embed / "embeddings.npy"))):
-        fit = fit_linear(features, dataset, rows, params, "pixels" if name == "linear" else "the embedding")
-        fits.append(fit)
-        found[name] = predictions_of(dataset, rows, fit.pred_probs)
-        metrics[name] = {"c": fit.c, "val_top1_accuracy": fit.val_top1_accuracy, "n_iter": fit.n_iter}
-    best = max(fits, key=lambda fit: fit.val_top1_accuracy)
-    figures, people = human(ingest / "manifest.parquet", review, dataset, best.pred_probs)
-    write_json(out / "human.json", figures)
     for stale in (out / "predictions").glob("*.parquet"):  # of a run by hand: DVC has cleared its own
         stale.unlink()
-    for name, predictions in (found | ({"human": people} if people else {})).items():
+
+    def write(name: str, predictions: Predictions) -> None:
         write_predictions(out / "predictions" / f"{name}.parquet", predictions)
+
+    for name, probs in dummies(dataset).items():
+        write(name, predictions_of(dataset, rows, probs))
+    embeddings = read_npy(embed / "embeddings.npy")
+    metrics: dict[str, Any] = {}
+    linear: dict[str, Reference] = {}
+    for asked in dict.fromkeys(params.references):
+        found = reference(asked, dataset, embeddings, rows, params)
+        if isinstance(found, str):
+            say(f"{asked}: not measured: {found}")
+            metrics[asked] = {"measured": False, "reason": found}
+            continue
+        if found.told.get("capped"):
+            say(f"{asked}: learned from {found.told['n_train']} images, as baseline.{asked}_max_train says")
+        write(asked, predictions_of(dataset, rows, found.pred_probs))
+        metrics |= {asked: found.told} if found.told else {}
+        linear |= {asked: found} if asked in LINEAR else {}
+    classifier = classifier_of(linear, dataset, rows)
+    figures, people = human(ingest / "manifest.parquet", review, dataset, classifier)
+    write_json(out / "human.json", figures)
+    if people:
+        write("human", people)
     sizes = {f"n_{name}": len(dataset.part(name)) for name in ("train", "val", "test")}
     return metrics | sizes | {"human_measured": figures["measured"]}
 

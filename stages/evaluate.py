@@ -29,7 +29,13 @@ from stages.lib.comparisons import COMBINED, MAIN, compare, planned_pairs
 from stages.lib.config import Section
 from stages.lib.duplicate_tax import meaning, taxes
 from stages.lib.evaluation_files import write_plots, write_tables
-from stages.lib.evaluation_parts import members_diversity, noise_corrected, read_costs, tables_of
+from stages.lib.evaluation_parts import (
+    members_diversity,
+    noise_corrected,
+    read_costs,
+    student_agreement,
+    tables_of,
+)
 from stages.lib.gains import Costs, gains
 from stages.lib.leaks import leaked_test_ids
 from stages.lib.looks import describe, note
@@ -91,13 +97,18 @@ def figures(truth: Truth, entries: Mapping[str, Entry], params: Params, costs: C
         "diversity": {name: members_diversity(truth, entries, name) for name in SCORED},
         "gains": gains(truth, entries, comparisons, costs, params.confidence),
         "seeds": {name: over_seeds(scores[name]) for name in SCORED},
+        "student_agreement": {
+            name: student_agreement(truth, entries, name, params.confidence) for name in SCORED
+        },
     }
 
 
 def chosen_on_val(predict: Path) -> dict[str, str]:
-    """Return the names of the views and the combination that val chose."""
+    """Return the names of the views and the combination that val chose, and why soups were left out if so."""
     chosen = read_json(predict / "metrics.json").get("chosen", {})
-    return {what: record["name"] for what, record in chosen.items()}
+    refused = chosen.get("combination", {}).get("soup_refused")
+    names = {what: record["name"] for what, record in chosen.items()}
+    return names | ({"soup_refused": refused} if refused else {})
 
 
 def duplicate_tax(

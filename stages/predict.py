@@ -27,22 +27,13 @@ from stages.lib.predictions import Predictions, write_predictions
 from stages.lib.review_queue import Waiting, write_queue
 from stages.lib.robustness_table import FILE, write_answers
 from stages.lib.training_params import Seeds
+from stages.lib.view_params import ViewParams, views_of
 
 if TYPE_CHECKING:
     from stages.lib.ensemble import Member
     from stages.lib.views import View
 
 PREDICTED = ("val", "test")
-
-
-class ViewParams(Section):
-    """One view: pixels to the right and down, share of the sides, mirrored or not, weight in the mean."""
-
-    x: int = Field(ge=-64, le=64)
-    y: int = Field(ge=-64, le=64)
-    flip: bool
-    weight: float = Field(gt=0, le=1000)
-    zoom: float = Field(ge=0.1, le=1)
 
 
 Shares = Annotated[float, Field(gt=0, le=1)]
@@ -64,7 +55,7 @@ class Params(Section):
     """Section `predict`."""
 
     views: tuple[ViewParams, ...] = Field(min_length=1, max_length=64)
-    combinations: tuple[Literal["mean", "geometric", "weighted", "greedy"], ...]
+    combinations: tuple[Literal["mean", "geometric", "weighted", "greedy", "soup", "greedy_soup"], ...]
     robustness: RobustnessParams
 
 
@@ -110,14 +101,14 @@ def run(
     """Write every prediction file and the review queue."""
     from stages.lib.chosen_ensemble import choose
     from stages.lib.ensemble import load_member, load_members
-    from stages.lib.views import PLAIN, View
+    from stages.lib.views import PLAIN
     from stages.lib.weights import MODEL
 
     dataset = load_dataset(ingest, curate, split)
     loaded = load_members(members, train.seeds, dataset)
     student = load_member(distill / MODEL, dataset)
     positions = dataset.part(*PREDICTED)
-    views = tuple(View(view.x, view.y, view.flip, view.weight, view.zoom) for view in params.views)
+    views = views_of(params.views)
     found = beliefs(loaded, student, dataset.pixels[positions], PLAIN)
     seen = beliefs(loaded, student, dataset.pixels[positions], views)
     found |= {f"{name}_tta": probs for name, probs in seen.items()}
@@ -142,7 +133,7 @@ def write_robustness(
 ) -> int:
     """Write what the ensemble names changed test images; return how many changes there were."""
     from stages.lib.device import torch_device
-    from stages.lib.ensemble import ensemble_probs
+    from stages.lib.ensemble import members_mean
     from stages.lib.robustness import said_under
     from stages.lib.tasks import as_images
     from stages.lib.views import PLAIN
@@ -155,7 +146,7 @@ def write_robustness(
     said = said_under(
         images,
         changes.model_dump(exclude={"images"}),
-        lambda worse: ensemble_probs([member.probs(worse, PLAIN) for member in members.values()]),
+        lambda worse: members_mean(members, worse, PLAIN),
     )
     ids = [dataset.sample_ids[position] for position in shown]
     write_answers(path, ids, {change: classes.cpu().numpy() for change, classes in said.items()})

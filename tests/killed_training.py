@@ -79,9 +79,12 @@ def _pretrain(folder: Path, store: "CheckpointStore") -> "tuple[LoopState, Card]
 def _distill(folder: Path, store: "CheckpointStore") -> "tuple[LoopState, Card]":
     from stages.lib.ensemble import load_members
 
-    dataset, params = bars_dataset(90), distill_params(epochs=EPOCHS)
+    hints = {"hint_weight": 1.0} if STAGE == "hints" else {}
+    dataset, params = bars_dataset(90), distill_params(epochs=EPOCHS, **hints)
     members = load_members(folder / "members", (0, 1), dataset)
-    state = distill.fit_student(dataset, members, params, params.one_phase("distill", None), store)
+    taught = dataset.part("train")
+    recipe = params.one_phase("distill", None)
+    state = distill.fit_student(dataset, taught, members, params, recipe, store)
     return state, distill.card_of(dataset, params, members)
 
 
@@ -89,6 +92,7 @@ FITS: "dict[str, Callable[[Path, CheckpointStore], tuple[LoopState, Card]]]" = {
     "train": _train,
     "pretrain": _pretrain,
     "distill": _distill,
+    "hints": _distill,
 }
 STAGE = sys.argv[5] if len(sys.argv) > 5 else "train"
 
@@ -227,7 +231,7 @@ def main(folder: Path, kind: str, kills: int, seed: int) -> None:
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])  # loads a second's worth of torch, once for all
     write_encoder(folder / "encoder.safetensors", bars_dataset(90))
-    if STAGE == "distill":
+    if STAGE in ("distill", "hints"):
         write_members(folder / "members", bars_dataset(90))
     for name in ("whole", "killed"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -214,7 +214,13 @@ def _predictions(run: MadeRun, rng: np.random.Generator) -> None:
     ids = [run.sample_ids[row] for row in test]
     write_answers(run.root / "predict" / "robustness.parquet", ids, said | {("blur", 0.1): run.labels[test]})
     write_json(run.root / "predict" / "metrics.json", {"n_views": 5})
-    write_json(run.root / "distill" / "metrics.json", {"parameter_ratio": 0.25})
+    write_json(
+        run.root / "distill" / "metrics.json",
+        {"parameter_ratio": 0.25, "n_parameters": 1000, "flops_per_image": 1_500_000},
+    )
+    for seed in ("seed0", "seed1"):
+        sizes = {"n_parameters": 4000, "flops_per_image": 5_000_000}
+        write_json(run.root / "train" / seed / "network.json", sizes)
     write_json(run.root / "baseline" / "human.json", {"measured": False, "reason": "no annotations."})
 
 

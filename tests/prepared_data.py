@@ -52,11 +52,12 @@ class Folders:
     curate: Path
     split: Path
     class_balance: Path
+    duplicates: Path
 
 
 def write_prepared(root: Path, dataset: Dataset, loss_weight: float = 1.0) -> Folders:
     """Write `dataset` as ingest, curate, split and class_balance would have left it."""
-    folders = Folders(*(root / name for name in ("ingest", "curate", "split", "class_balance")))
+    folders = Folders(*(root / name for name in ("ingest", "curate", "split", "class_balance", "duplicates")))
     images = [encode_png(picture) for picture in dataset.pixels]
     digest = hashlib.sha256(b"".join(images)).hexdigest()
     side, channels = dataset.pixels.shape[1], dataset.pixels.shape[3]
@@ -67,7 +68,11 @@ def write_prepared(root: Path, dataset: Dataset, loss_weight: float = 1.0) -> Fo
     columns = {"sample_id": list(dataset.sample_ids), "label": labels, "given_label": given}
     columns["reason"] = ["conflicts" if part == "neutral" else "" for part in dataset.split]
     columns["source"] = [f"pictures/{name}.png" for name in dataset.sample_ids]
-    write_table(folders.curate / "samples.parquet", pa.table(columns))
+    nobody = pa.nulls(len(labels), pa.string())
+    named = {"group": nobody, "sha256": pa.array([f"{at:064x}" for at in range(len(labels))])}
+    write_table(folders.curate / "samples.parquet", pa.table(columns | named))
+    copies = {"sample_id": pa.array([], pa.string()), "group_id": pa.array([], pa.string())}
+    write_table(folders.duplicates / "groups.parquet", pa.table(copies))
     write_csv(
         folders.split / "splits.csv",
         ["sample_id", "split"],

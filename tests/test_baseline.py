@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,9 +10,22 @@ from stages.lib import metrics
 from stages.lib.artifacts import read_json, read_table, write_npy, write_table
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
+from stages.lib.linear_reference import LinearParams, fit_linear, standardised
 from stages.lib.predictions import read_predictions
 
-PARAMS = baseline.Params(linear_c=(0.01, 1.0), linear_max_iter=500, seed=0)
+ALL = ("dummy_zeros", "dummy_noise", "dummy_histogram", "linear", "linear_embedding", "knn", "svc")
+CHOICES: dict[str, Any] = {
+    "references": ALL,
+    "linear_c": (0.01, 1.0),
+    "linear_max_iter": 500,
+    "knn_k": (1, 5),
+    "knn_metrics": ("euclidean", "cosine"),
+    "knn_max_train": 1000,
+    "svc_c": (1.0, 10.0),
+    "svc_max_train": 1000,
+    "seed": 0,
+}
+PARAMS = baseline.Params(**CHOICES)
 FOLDERS = ("ingest", "embed", "curate", "split")
 CLASSES = ("cat", "dog", "owl")
 
@@ -34,9 +49,9 @@ def made(tmp_path_factory) -> MadeRun:
     return made
 
 
-def run(made: MadeRun, out) -> dict:
+def run(made: MadeRun, out, **changes: object) -> dict:
     folders = {name: made.root / name for name in FOLDERS}
-    return baseline.run(PARAMS, **folders, review=made.root / "review", out=out)
+    return baseline.run(baseline.Params(**CHOICES | changes), **folders, review=made.root / "review", out=out)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +73,7 @@ def test_every_baseline_predicts_exactly_the_val_and_test_samples(made, results)
     _, out = results
     wanted = [sid for sid, split in zip(made.sample_ids, made.split, strict=True) if split != "train"]
     names = sorted(path.stem for path in (out / "predictions").iterdir())
-    assert names == ["dummy", "dummy_most_frequent", "dummy_zeros", "linear", "linear_embedding"]
+    assert names == sorted(("dummy", "dummy_most_frequent", *ALL))
     for name in names:
         predictions = read_predictions(out / "predictions" / f"{name}.parquet")
         assert list(predictions.sample_ids) == wanted
@@ -80,6 +95,43 @@ def test_a_network_that_sees_only_zeros_learns_no_more_than_the_class_shares(mad
     probs = read_predictions(out / "predictions" / "dummy_zeros.parquet").pred_probs
     assert np.ptp(probs, axis=0).max() == 0
     assert np.abs(probs[0] - shares).max() < 0.1
+
+
+@pytest.mark.parametrize("name", ["dummy_noise", "dummy_histogram"])
+def test_a_network_without_the_picture_is_a_prediction_for_each_image(results, name):
+    _, out = results
+    probs = read_predictions(out / "predictions" / f"{name}.parquet").pred_probs
+    assert np.ptp(probs, axis=0).max() > 0
+
+
+def test_neighbours_and_support_vectors_see_the_planted_pattern(made, results):
+    found, out = results
+    for name in ("knn", "svc"):
+        assert accuracy(made, out, name) > 0.8
+        assert found[name]["val_top1_accuracy"] == pytest.approx(accuracy(made, out, name, "val"))
+        assert (found[name]["n_train"], found[name]["capped"]) == (found["n_train"], False)
+
+
+def test_only_the_listed_references_are_made(made, tmp_path):
+    found = run(made, tmp_path, references=("knn",), knn_max_train=30)
+    names = {path.stem for path in (tmp_path / "predictions").iterdir()}
+    assert names == {"dummy", "dummy_most_frequent", "knn"}
+    assert "svc" not in found
+    assert found["knn"]["capped"] is True
+    assert found["knn"]["n_train"] <= 30
+
+
+def test_a_reference_that_cannot_be_made_says_why_and_stops_nothing(made, tmp_path, monkeypatch):
+    from stages.lib import kernel_reference
+
+    monkeypatch.setattr(kernel_reference, "MOST_CLASSES", 2)
+    found = run(made, tmp_path, references=("svc", "linear_embedding"))
+    assert found["svc"] == {
+        "measured": False,
+        "reason": "train has 3 classes: a machine for each pair is made of 2 to 2",
+    }
+    names = {path.stem for path in (tmp_path / "predictions").iterdir()}
+    assert names == {"dummy", "dummy_most_frequent", "linear_embedding"}
 
 
 def test_the_linear_models_see_the_planted_pattern(made, results):
@@ -117,13 +169,13 @@ def test_nothing_is_chosen_by_test():
     split = np.random.default_rng(0).choice(["train", "val", "test"], size=len(labels))
     features = pixels.reshape(len(labels), -1)
     rows = np.flatnonzero(split == "val")
-    honest = baseline.fit_linear(features, dataset(labels, split), rows, PARAMS, "pixels")
+    honest = fit_linear(features, dataset(labels, split), rows, PARAMS, "pixels")
     shuffled = labels.copy()
     shuffled[split == "test"] = (labels[split == "test"] + 1) % 3
     altered = features.copy()
     altered[split == "test"] = 255
-    again = baseline.fit_linear(altered, dataset(shuffled, split), rows, PARAMS, "pixels")
-    assert again.c == honest.c
+    again = fit_linear(altered, dataset(shuffled, split), rows, PARAMS, "pixels")
+    assert again.told == honest.told
     assert (again.pred_probs == honest.pred_probs).all()
 
 
@@ -141,29 +193,29 @@ def test_the_regularisation_is_the_best_on_val_of_independent_fits():
         .score(scaled[val], labels[val])
         for c in PARAMS.linear_c
     }
-    found = baseline.fit_linear(features, dataset(labels, split), np.flatnonzero(val), PARAMS, "pixels")
-    assert found.val_top1_accuracy == pytest.approx(max(scores.values()))
-    assert scores[found.c] == max(scores.values())
+    found = fit_linear(features, dataset(labels, split), np.flatnonzero(val), PARAMS, "pixels")
+    assert found.told["val_top1_accuracy"] == pytest.approx(max(scores.values()))
+    assert scores[found.told["c"]] == max(scores.values())
 
 
 def test_columns_that_never_vary_in_train_say_nothing():
     features = np.array([[7.0, 1.0], [7.0, 3.0], [200.0, 2.0]])
-    assert baseline.standardised(features, np.array([0, 1])).tolist() == [[0, -1], [0, 1], [0, 0]]
+    assert standardised(features, np.array([0, 1])).tolist() == [[0, -1], [0, 1], [0, 0]]
 
 
 def test_a_solver_that_does_not_arrive_stops_the_stage_and_names_the_param():
     pixels, labels = separable()
     split = np.where(np.arange(len(labels)) % 2, "train", "val")
-    hasty = baseline.Params(linear_c=(1.0,), linear_max_iter=1, seed=0)
+    hasty = LinearParams(linear_c=(1.0,), linear_max_iter=1)
     features = pixels.reshape(len(labels), -1)
     with pytest.raises(InputError, match=r"baseline\.linear_max_iter: 1 iterations"):
-        baseline.fit_linear(features, dataset(labels, split), np.arange(3), hasty, "pixels")
+        fit_linear(features, dataset(labels, split), np.arange(3), hasty, "pixels")
 
 
 def test_a_class_that_train_lacks_gets_probability_zero():
     pixels, labels = separable()
     split = np.where(labels == 2, "val", np.where(np.arange(len(labels)) % 2, "train", "val"))
-    found = baseline.fit_linear(
+    found = fit_linear(
         pixels.reshape(len(labels), -1), dataset(labels, split), np.arange(5), PARAMS, "pixels"
     )
     assert found.pred_probs.shape == (5, 3)

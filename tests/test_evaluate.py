@@ -318,3 +318,65 @@ def test_i20_leaked_test_samples_are_taken_out_of_the_accuracy_and_the_report_sh
     page = (tmp_path / "report.html").read_text()
     assert "5 of" in found["duplicate_tax"]["meaning"]
     assert "accuracies with and without leaked test images" in page
+
+
+def test_the_students_agreement_with_the_ensemble_is_that_of_a_plain_loop(made, results):
+    files = [
+        read_predictions(made.root / "predict" / "predictions" / f"{name}.parquet")
+        for name in ("student", "ensemble")
+    ]
+    pairs = zip(*(one.pred_probs.argmax(1) for one in files), files[0].split, strict=True)
+    same = [a == b for a, b, split in pairs if split == "test"]
+    found = results["student_agreement"]["test"]
+    assert (found["agreement"], found["n"]) == (pytest.approx(np.mean(same)), len(same))
+    low, high = found["agreement_ci"]
+    assert 0 <= low < found["agreement"] < high <= 1
+
+
+def test_the_report_sets_what_a_network_costs_beside_what_it_is_worth(own, tmp_path):
+    run(own, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    table = page[page.index("What does it cost?") :]
+    table = table[: table.index("</table>")]
+    for row in (
+        "<td>1</td><td>4,000</td><td>5.0</td>",
+        "<td>2</td><td>8,000</td><td>10.0</td>",
+        "<td>1</td><td>1,000</td><td>1.5</td>",
+    ):
+        assert row in table, row
+    assert "says what the ensemble says for" in table
+    (own.root / "train" / "seed1" / "network.json").unlink()
+    run(own, tmp_path)
+    assert "<td>1,000</td><td>1.5</td>" in (tmp_path / "report.html").read_text()
+
+
+def test_the_report_says_what_val_chose_for_the_references_and_where_they_were_bounded(own, tmp_path):
+    chosen = {"space": "embedding", "val_top1_accuracy": 0.9}
+    found = {
+        "n_train": 40_000,
+        "knn": chosen | {"k": 9, "metric": "cosine", "n_train": 40_000, "capped": False},
+        "svc": chosen | {"c": 10.0, "n_train": 4_997, "capped": True},
+    }
+    write_json(own.root / "baseline" / "metrics.json", found)
+    run(own, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "For knn, val chose the embedding and 9 neighbours, cosine." in page
+    assert "It learned from 4,997 of 40,000 train images, as baseline.svc_max_train bounds its cost" in page
+    found["svc"] = {"measured": False, "reason": "train has 300 classes"}
+    write_json(own.root / "baseline" / "metrics.json", found)
+    run(own, tmp_path)
+    assert "svc was not measured: train has 300 classes." in (tmp_path / "report.html").read_text()
+
+
+def test_every_choice_of_val_has_its_words_in_the_report(own, tmp_path):
+    from typing import get_args
+
+    from stages.lib.combining import Kind, Soup
+    from stages.lib.report_trust_words import COMBINATIONS, chosen_sentence
+
+    assert set(COMBINATIONS) == {*get_args(Kind), *get_args(Soup)}
+    combination = {"name": "mean", "soup_refused": "there is one network only"}
+    chosen = {"views": {"name": "none"}, "combination": combination}
+    write_json(own.root / "predict" / "metrics.json", {"n_views": 5, "chosen": chosen})
+    found = run(own, tmp_path)["chosen_on_val"]
+    assert chosen_sentence(found).endswith("were not averaged: there is one network only.")

@@ -161,15 +161,15 @@ def test_supervised_training_does_not_look_at_them(tmp_path: Path) -> None:
 
 
 def test_the_baselines_do_not_learn_from_them() -> None:
-    from stages import baseline
+    from stages.lib.linear_reference import LinearParams, fit_linear
 
     dataset = bars_dataset(60, neutral=6)
     neutral = dataset.part("neutral")
-    params = baseline.Params(linear_c=(0.1, 1.0), linear_max_iter=200, seed=0)
+    params = LinearParams(linear_c=(0.1, 1.0), linear_max_iter=200)
     found = []
     for shown in (dataset.pixels[neutral], 255 - dataset.pixels[neutral]):
         features = dataset.pixels.reshape(60, -1).copy()
         features[neutral] = shown.reshape(len(neutral), -1)
-        fit = baseline.fit_linear(features, dataset, dataset.part("val", "test"), params, "pixels")
+        fit = fit_linear(features, dataset, dataset.part("val", "test"), params, "pixels")
         found.append(fit.pred_probs)
     np.testing.assert_array_equal(*found)

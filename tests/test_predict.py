@@ -124,7 +124,7 @@ def test_val_chooses_the_views_and_the_combination_and_says_among_what(
     chosen = run(tmp_path, dataset, members)["chosen"]
     assert set(chosen["views"]["candidates"]) == {"none", "listed", "added"}  # type: ignore[index]
     kinds = chosen["combination"]["candidates"]  # type: ignore[index]
-    assert set(kinds) == {"mean", "geometric", "weighted", "greedy"}
+    assert set(kinds) == {"mean", "geometric", "weighted", "greedy", "soup", "greedy_soup"}
     n_val = len(dataset.part("val"))
     for record in kinds.values():
         assert (record["top1_accuracy"] * n_val) == pytest.approx(round(record["top1_accuracy"] * n_val))

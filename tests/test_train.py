@@ -185,7 +185,7 @@ def test_f7_a_training_whose_newest_checkpoint_is_corrupt_ends_in_the_same_bytes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["pretrain", "distill"])
+@pytest.mark.parametrize("stage", ["pretrain", "distill", "hints"])
 def test_f1_pretraining_and_distillation_end_in_the_same_bytes_too(tmp_path: Path, stage: str) -> None:
     told = killed(tmp_path, "moments", "20", "0", stage)
     assert int(told["kills"]) >= 20

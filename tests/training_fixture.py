@@ -12,6 +12,7 @@ from stages.lib.cli import Context
 from stages.lib.config import load_section
 from stages.lib.dataset import Dataset
 from stages.lib.journal import Journal
+from stages.lib.view_params import ViewParams
 
 STEPPING: dict[str, Any] = {
     "batch_size": 16,
@@ -85,7 +86,10 @@ def train_params(**changes: Any) -> train.Params:
 
 
 def distill_params(**changes: Any) -> distill.Params:
-    own = {"seed": 0, "widths": (8,), "epochs": 3, "temperature": 2.0, "hard_weight": 0.1}
+    own: dict[str, Any] = {"seed": 0, "widths": (8,), "epochs": 3, "temperature": 2.0, "hard_weight": 0.1}
+    own |= {"teacher": "ensemble", "teacher_file": "", "teacher_sha256": "", "views": ()}
+    own |= {"images": ("neutral", "unlabelled"), "network": "residual", "loss": "kl"}
+    own |= {"hint_weight": 0.0, "hint_depth": 1}
     return distill.Params(**STEPPING | own | changes)
 
 
@@ -107,10 +111,12 @@ WORSE = predict.RobustnessParams(
 def predict_params() -> predict.Params:
     places = ((0, 0, 2.0), (1, 0, 1.0), (0, -1, 1.0))
     views = tuple(
-        predict.ViewParams(x=x, y=y, flip=False, weight=weight, zoom=1.0) for x, y, weight in places
+        ViewParams(x=x, y=y, flip=False, weight=weight, zoom=1.0, crops=1) for x, y, weight in places
     )
     return predict.Params(
-        views=views, combinations=("mean", "geometric", "weighted", "greedy"), robustness=WORSE
+        views=views,
+        combinations=("mean", "geometric", "weighted", "greedy", "soup", "greedy_soup"),
+        robustness=WORSE,
     )
 
 

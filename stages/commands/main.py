@@ -60,6 +60,14 @@ def summary(
 
 
 @app.command()
+def costs() -> None:
+    """Time a member, the ensemble and the student on this machine (torch and ONNX, 1 and 64 images)."""
+    from stages.commands.costs import costs
+
+    costs(Path("data"))
+
+
+@app.command()
 def salt(
     tries: Annotated[int, typer.Option(min=1, max=100_000, help="How many salts to try.")] = 1000,
 ) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from stages.commands.costs import show as show_costs
 from stages.lib.artifacts import read_json
 from stages.lib.errors import InputError
 from stages.lib.looks import committed, noted, sentence
@@ -27,6 +28,7 @@ def summary(evaluate: Path) -> None:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     console.print(table)
+    show_costs(evaluate.parent)
     for line in closing_lines(results, evaluate):
         # Plain text: neither a class name nor a path is markup.
         console.print(line, markup=False, highlight=False, soft_wrap=True)

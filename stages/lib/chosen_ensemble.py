@@ -1,4 +1,4 @@
-"""The ensemble as val chose it: through which views, and combined how."""
+"""The ensemble as val chose it: through which views, and combined how, or as one network of mean weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib.combining import Kind, combine
+from stages.lib.combining import Kind, Soup, combine
 from stages.lib.dataset import Dataset
 from stages.lib.device import torch_device
 from stages.lib.ensemble import Member
+from stages.lib.progress import say
+from stages.lib.soup import kitchen, why_not
 from stages.lib.tasks import as_images
-from stages.lib.val_choice import choose_combination, choose_views
+from stages.lib.val_choice import choose_combination, choose_views, members_in
 from stages.lib.views import PLAIN, View
+
+SOUPS = ("soup", "greedy_soup")
 
 
 def choose(
@@ -20,7 +24,7 @@ def choose(
     positions: np.ndarray,
     members: Mapping[str, Member],
     views: Sequence[View],
-    kinds: Sequence[Kind],
+    kinds: Sequence[Kind | Soup],
 ) -> tuple[np.ndarray | None, dict[str, Any]]:
     """Return what val chose as probabilities (M, K) of all positions, and what it chose among.
 
@@ -31,20 +35,35 @@ def choose(
         return None, {}
     labels = dataset.labels[val]
     # The plain picture is the first candidate, whether it is listed or not.
-    listed = [view for view in views if (view.x, view.y, view.flip, view.zoom) != (0, 0, False, 1.0)]
-    own = sum(view.weight for view in views if view not in listed)
+    listed = [view for view in views if not view.is_plain]
+    own = sum(view.weight for view in views if view.is_plain)
     tried = [*PLAIN, *listed]
     by_view = np.stack([member_probs(members, dataset.pixels[val], [view]) for view in tried])
     weights = np.array([own, *(view.weight for view in listed)])
     seen = choose_views(by_view.mean(axis=1), weights, labels)
-    combined = choose_combination(np.tensordot(seen.weights, by_view, 1), labels, kinds)
+    used = [replace(view, weight=float(w)) for view, w in zip(tried, seen.weights, strict=True) if w > 0]
+    refused = why_not(members) if set(kinds) & set(SOUPS) else "not asked for"
+    device = torch_device(dataset.pixels.shape[1])
+    soup = kitchen(members, dataset.pixels, dataset.part("train"))
+
+    def soup_probs(places: tuple[int, ...], rows: np.ndarray = val) -> np.ndarray:
+        return soup(places).probs(as_images(dataset.pixels[rows], device), used).cpu().numpy()
+
+    parts = np.tensordot(seen.weights, by_view, 1)
+    combined = choose_combination(parts, labels, kinds, None if refused else soup_probs)
     told = {
         "views": {"name": seen.name, "candidates": seen.figures},
         "combination": {"name": combined.name, "candidates": combined.figures},
     }
+    if refused and set(kinds) & set(SOUPS):
+        say(f"the networks' weights are not averaged: {refused}")
+        told["combination"]["soup_refused"] = refused
     if combined.name == "mean" and seen.name in ("none", "listed"):
         return None, told
-    used = [replace(view, weight=float(w)) for view, w in zip(tried, seen.weights, strict=True) if w > 0]
+    if combined.name in SOUPS:
+        inside = members_in(combined.weights)
+        told["combination"]["members"] = [list(members)[place] for place in inside]
+        return soup_probs(inside, positions), told
     parts = member_probs(members, dataset.pixels[positions], used)
     return combine(parts, combined.weights, combined.name == "geometric").astype(np.float32), told
 

@@ -8,6 +8,7 @@
   2004, Ensemble selection from libraries of models).
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from stages.lib import metrics
 
 Kind = Literal["mean", "geometric", "weighted", "greedy"]
+Soup = Literal["soup", "greedy_soup"]
+"""One network instead of several predictions: the mean of all weights, or of some members' (lib/soup.py)."""
 
 FLOOR = float(np.finfo(np.float32).tiny)
 EM_STEPS = 500
@@ -65,12 +68,14 @@ def greedy_weights(parts: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return kept
 
 
-def diversity(parts: np.ndarray, labels: np.ndarray) -> dict[str, float] | None:
+def diversity(parts: np.ndarray, labels: np.ndarray) -> dict[str, float | None] | None:
     """Return how members (S, N, K) differ on samples (N,); None with fewer than two members or no sample.
 
     disagreement: share of samples for which two members name different classes; both_wrong: share that two
     members both miss, which no mean can mend; both are means over pairs. spread: mean Kullback-Leibler
-    divergence of a member from the mean of all, in nats.
+    divergence of a member from the mean of all, in nats. q_statistic (Yule) and kappa (Cohen, beyond chance)
+    say how far two members are right on the same samples: 1 always, 0 independently; None where nobody errs
+    (Kuncheva and Whitaker 2003, Measures of diversity in classifier ensembles).
     """
     if len(parts) < 2 or not len(labels):
         return None
@@ -83,4 +88,22 @@ def diversity(parts: np.ndarray, labels: np.ndarray) -> dict[str, float] | None:
         "disagreement": float(np.mean([np.mean(said[a] != said[b]) for a, b in pairs])),
         "both_wrong": float(np.mean([np.mean(wrong[a] & wrong[b]) for a, b in pairs])),
         "spread": float((parts * (logs - mean)).sum(axis=2).mean()),
+        "q_statistic": _mean_of(_q_statistic(~wrong[a], ~wrong[b]) for a, b in pairs),
+        "kappa": _mean_of(_kappa(~wrong[a], ~wrong[b]) for a, b in pairs),
     }
+
+
+def _mean_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is defined, None where nothing is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _q_statistic(a: np.ndarray, b: np.ndarray) -> float | None:
+    alike, apart = float((a & b).sum() * (~a & ~b).sum()), float((a & ~b).sum() * (~a & b).sum())
+    return None if alike + apart == 0 else (alike - apart) / (alike + apart)
+
+
+def _kappa(a: np.ndarray, b: np.ndarray) -> float | None:
+    expected = float(a.mean() * b.mean() + (~a).mean() * (~b).mean())
+    return None if expected == 1 else (float((a == b).mean()) - expected) / (1 - expected)

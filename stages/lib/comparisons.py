@@ -19,7 +19,20 @@ MAIN = "ensemble"
 COMBINED = "combined"
 """What val chose of views and combinations, where that is not an ensemble that exists anyway."""
 
-BASELINES = ("dummy", "linear", "linear_embedding", "human")
+BASELINES = (
+    "dummy",
+    "dummy_most_frequent",
+    "dummy_zeros",
+    "dummy_noise",
+    "dummy_histogram",
+    "linear",
+    "linear_embedding",
+    "knn",
+    "svc",
+    "human",
+)
+"""What needs no network that looks at the picture; each that exists is held against the ensemble."""
+
 SEED_MEAN = "seed_mean"
 """The accuracy of the networks of all seeds, averaged for each image: what a single training run gives."""
 

@@ -1,6 +1,6 @@
 """The networks of all seeds together: loaded, checked against the data and each other, and averaged."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,11 @@ def load_members(folder: Path, seeds: Sequence[int], dataset: Dataset) -> dict[s
     if len({member.card.normalisation for member in members.values()}) > 1:
         raise InputError(f"{folder}: its networks were normalised differently; run `dvc repro`")
     return members
+
+
+def members_mean(members: Mapping[str, Member], images: torch.Tensor, views: Sequence[View]) -> torch.Tensor:
+    """Return what the members believe together (N, K) of images (N, C, H, W) uint8."""
+    return ensemble_probs([member.probs(images, views) for member in members.values()])
 
 
 def ensemble_probs(parts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from stages.lib.audit import bounds, corrected, read_audit
 from stages.lib.calibration import warm
 from stages.lib.combining import diversity
 from stages.lib.gains import Costs
+from stages.lib.intervals import accuracy_interval
 from stages.lib.prior_findings import Folders
 from stages.lib.robustness_table import FILE, robustness_rows
 from stages.lib.sample_facts import sample_facts
@@ -23,12 +24,32 @@ from stages.lib.slices import find_slices
 from stages.lib.truth import Entry, Truth
 
 
-def members_diversity(truth: Truth, entries: Mapping[str, Entry], split: str) -> dict[str, float] | None:
+def members_diversity(
+    truth: Truth, entries: Mapping[str, Entry], split: str
+) -> dict[str, float | None] | None:
     """Return how the single networks differ on a split; None with fewer than two of them."""
     parts = [part(truth, entries[name], split) for name in seed_names(list(entries))]
     if len(parts) < 2:
         return None
     return diversity(np.stack([probs for probs, _, _ in parts]), parts[0][1])
+
+
+def student_agreement(
+    truth: Truth, entries: Mapping[str, Entry], split: str, confidence: float
+) -> dict[str, Any] | None:
+    """Return how often the student says what the ensemble says, right or wrong; None without both."""
+    if not {"student", "ensemble"} <= entries.keys():
+        return None
+    student, _, groups = part(truth, entries["student"], split)
+    if not len(student):
+        return None
+    same = metrics.top1(student) == metrics.top1(part(truth, entries["ensemble"], split)[0])
+    numbered = np.unique(groups, return_inverse=True)[1]
+    return {
+        "agreement": float(same.mean()),
+        "agreement_ci": list(accuracy_interval(same, numbered, confidence)),
+        "n": len(same),
+    }
 
 
 def read_costs(entries: Mapping[str, Entry], distill: Path, predict: Path) -> Costs:

@@ -98,16 +98,26 @@ def shown(value: Any) -> str:
 
 
 def _beats(case: Case) -> list[Gate]:
-    gates = []
-    for name in case.bounds["beats"]:
-        try:
-            low = float(case.compared(name)["ci"][0])
-        except MissingRecordError as missing:
-            gates.append(Gate(f"beats_{name}", None, "> 0", False, str(missing)))
-            continue
-        why = f"the model must be better than `{name}` beyond chance: lower end of the paired interval"
-        gates.append(Gate(f"beats_{name}", low, "> 0", low > 0, why))
-    return gates
+    return [_beats_all(case, family) for family in case.bounds["beats"]]
+
+
+def _beats_all(case: Case, family: str) -> Gate:
+    """Judge by the strongest of a family: `linear` and `linear_embedding`, or all dummies."""
+    known = case.claims["comparisons"]
+    ends = {
+        name: float(record["ci"][0])
+        for name, record in known.items()
+        if name == family or name.startswith(f"{family}_")
+    }
+    if family not in ends:
+        why = f"there is no prediction named {family} to compare with"
+        return Gate(f"beats_{family}", None, "> 0", False, why)
+    strongest = min(ends, key=lambda name: (ends[name], name))
+    why = (
+        f"the model must be better than `{strongest}` beyond chance, the strongest of {len(ends)} of its "
+        "kind: lower end of the paired interval"
+    )
+    return Gate(f"beats_{family}", ends[strongest], "> 0", ends[strongest] > 0, why)
 
 
 def _preflight(case: Case) -> list[Gate]:

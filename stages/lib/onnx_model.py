@@ -1,6 +1,7 @@
 """Run a bundle's ONNX model: one thread, bounded, no torch."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 BATCH = 256
 LATENCY_RUNS = 50
 WARM_UP_RUNS = 5
+
+
+def median_ms(call: Callable[[], object]) -> float:
+    """Return the median time of a call in milliseconds; the first ones warm up and do not count."""
+    for _ in range(WARM_UP_RUNS):
+        call()
+    times = []
+    for _ in range(LATENCY_RUNS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1000 * median(times)
 
 
 def open_onnx(content: bytes, name: str) -> "onnxruntime.InferenceSession":
@@ -50,11 +63,4 @@ def predict_onnx(session: "onnxruntime.InferenceSession", pixels: np.ndarray) ->
 def latency_ms(session: "onnxruntime.InferenceSession", shape: tuple[int, int, int]) -> float:
     """Return the median time of one image in milliseconds, on one core."""
     image = np.zeros((1, *shape), np.uint8)
-    for _ in range(WARM_UP_RUNS):
-        predict_onnx(session, image)
-    times = []
-    for _ in range(LATENCY_RUNS):
-        start = time.perf_counter()
-        predict_onnx(session, image)
-        times.append(time.perf_counter() - start)
-    return 1000 * median(times)
+    return median_ms(lambda: predict_onnx(session, image))

@@ -6,7 +6,7 @@ names, directly in the folder, of bounded size; no link, no folder, nothing else
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stages.lib.errors import InputError
@@ -82,5 +82,10 @@ def sha256_of(path: Path) -> str:
 def digest_of(folder: Path, names: Iterable[str] | None = None) -> str:
     """Return one SHA-256 for the named files (default: all) of a folder, over sorted names and digests."""
     chosen = sorted(names) if names is not None else sorted(path.name for path in folder.iterdir())
-    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in chosen]
+    return digest_of_files({name: folder / name for name in chosen})
+
+
+def digest_of_files(files: Mapping[str, Path]) -> str:
+    """Return one SHA-256 for files by name, over sorted names and digests."""
+    lines = [f"{sha256_of(path)}  {name}\n" for name, path in sorted(files.items())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

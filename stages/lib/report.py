@@ -15,9 +15,11 @@ from stages.lib import metrics, report_words
 from stages.lib.pictures import pictures
 from stages.lib.prior_findings import Findings, Folders, read_findings
 from stages.lib.report_cards import MOST_PICTURES
+from stages.lib.report_costs import costs_part
 from stages.lib.report_data import data_part, pictured_findings
 from stages.lib.report_errors import error_part
 from stages.lib.report_leaks import leak_part
+from stages.lib.report_references import references_part
 from stages.lib.report_results import results_part, verdict_part
 from stages.lib.report_training import training_part
 from stages.lib.report_trust import trust_part
@@ -48,6 +50,8 @@ def build_report(evaluation: Evaluation, folders: Folders) -> str:
         | results_part(evaluation)
         | leak_part(evaluation.results)
         | trust_part(evaluation)
+        | costs_part(evaluation, folders)
+        | references_part(folders.baseline)
         | error_part(evaluation, rows, counts, findings, shown)
         | data_part(findings, shown)
         | training_part(findings)

@@ -17,6 +17,8 @@ COMBINATIONS = {
     "geometric": "the geometric mean of the networks' probabilities (the mean of their logits)",
     "weighted": "a weighted mean of the networks",
     "greedy": "a greedy selection of the networks, with replacement",
+    "soup": "one network whose weights are the mean of all networks'",
+    "greedy_soup": "one network whose weights are the mean of those networks' that help",
 }
 
 
@@ -24,7 +26,9 @@ def chosen_sentence(chosen: Mapping[str, str]) -> str:
     """Return what val chose of views and combinations; empty where nothing was chosen."""
     if not chosen:
         return ""
-    return f"By log loss val chose {VIEWS[chosen['views']]}, and {COMBINATIONS[chosen['combination']]}."
+    sentence = f"By log loss val chose {VIEWS[chosen['views']]}, and {COMBINATIONS[chosen['combination']]}."
+    refused = chosen.get("soup_refused")
+    return sentence + (f" The networks' weights were not averaged: {refused}." if refused else "")
 
 
 def truth_sentence(found: Record) -> str:
@@ -56,7 +60,15 @@ def diversity_sentence(diversity: Record | None) -> str:
     return (
         f"Two of the networks name different classes for {report_words.percent(diversity['disagreement'])} "
         f"of test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can mend."
+        + _alike_sentence(diversity)
     )
+
+
+def _alike_sentence(diversity: Record) -> str:
+    q, kappa = diversity.get("q_statistic"), diversity.get("kappa")
+    if q is None or kappa is None:
+        return ""
+    return f" Right on the same images: kappa {kappa:.2f}, Yule's Q {q:.2f} (1 always, 0 by chance)."
 
 
 def abstention_sentence(point: Record | None) -> str:

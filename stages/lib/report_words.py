@@ -15,9 +15,13 @@ DESCRIPTIONS = {
     "dummy": "guesses by the class shares of train, blind to the image",
     "dummy_most_frequent": "always names the largest class of train",
     "dummy_zeros": "a network that was only ever shown black images: it can know the class shares, no more",
+    "dummy_noise": "a network that was only ever shown noise: what it knows, no picture told it",
+    "dummy_histogram": "a network shown each image's pixels sorted by light: its histogram, no shape",
     "human": "the votes of the people who annotated these images",
     "linear": "logistic regression on the pixels, its regularisation chosen on val",
     "linear_embedding": "logistic regression on the embedding, its regularisation chosen on val",
+    "knn": "the labels of the nearest train images; their number and the distance chosen on val",
+    "svc": "support vectors with a Gaussian kernel, chosen on val",
     "ensemble": "the mean of the probabilities of all networks",
     "combined": "the networks combined, and seen through the views, as val chose",
     "student": "one small network that learned the probabilities of the ensemble",
@@ -41,7 +45,18 @@ def describe(name: str) -> str:
     return DESCRIPTIONS.get(plain, "found in a prediction folder") + views
 
 
-FIRST = ("dummy", "dummy_most_frequent", "dummy_zeros", "linear", "linear_embedding", "human")
+FIRST = (
+    "dummy",
+    "dummy_most_frequent",
+    "dummy_zeros",
+    "dummy_noise",
+    "dummy_histogram",
+    "linear",
+    "linear_embedding",
+    "knn",
+    "svc",
+    "human",
+)
 LAST = ("ensemble", "ensemble_tta", "combined", "student", "student_tta")
 
 

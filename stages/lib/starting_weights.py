@@ -1,11 +1,13 @@
 """Where a body starts: nowhere, at the pretrain stage's weights, at timm's, or at those of a given file."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from stages.lib.errors import InputError
@@ -65,7 +67,9 @@ def _from_elsewhere(
         name = architecture.name.removeprefix(TIMM)
         tensors, normalisation = hub_weights(name, architecture.channels, architecture.image_size)
         body.load_state_dict(tensors)
-        return Start(normalisation, {}, {"init": init, "n_matched": len(tensors)})
+        fetched = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        parents = {"timm": hashlib.sha256(save(fetched)).hexdigest()}
+        return Start(normalisation, parents, {"init": init, "n_matched": len(tensors)})
     found = match_weights(file, read_third_party(Path(file), sha256), body)
     current: dict[str, torch.Tensor] = body.state_dict()
     body.load_state_dict(current | found.tensors)

@@ -4,7 +4,6 @@ The loop (lib/loop.py) knows none of them: it hands over images (B, C, H, W), au
 their positions in the training set, and steps on the loss that comes back.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,7 +82,8 @@ def as_images(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2)
 
 
-def _classification_figures(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+def classification_figures(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """Return the mean cross-entropy and the accuracy of logits (N, K) against labels (N,)."""
     right = int((logits.argmax(1) == labels).sum())
     loss = functional.cross_entropy(logits, labels, reduction="sum")
     return {"val_loss": float(loss) / len(labels), "val_top1_accuracy": right / len(labels)}
@@ -142,63 +142,7 @@ class Classification:
         if self.val is None:
             return {}
         logits, labels = self.val.logits(network), self.val.labels
-        return _classification_figures(logits, labels) | probs_of_label(logits, labels, self.followed)
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """Teachers' beliefs as targets, with the hard label mixed in where there is one (-1: there is none).
-
-    Loss: (1 - hard_weight) T² KL(teachers || student) + hard_weight CE(label), both softened as in Hinton et
-    al. (arXiv:1503.02531; T² keeps the gradient's size when the temperature changes). Teachers see the same
-    augmented view as the student, after Beyer et al., A good teacher is patient and consistent
-    (arXiv:2106.05237).
-    """
-
-    teachers: Sequence[nn.Module]
-    labels: torch.Tensor
-    temperature: float
-    hard_weight: float
-    val: Held | None
-
-    def soft_targets(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the mean of the teachers' probabilities (B, K) at the temperature."""
-        with torch.no_grad():
-            beliefs = [functional.softmax(teacher(images) / self.temperature, 1) for teacher in self.teachers]
-        return torch.stack(beliefs).mean(0)
-
-    def loss(
-        self,
-        network: nn.Module,
-        images: torch.Tensor,
-        index: torch.Tensor,
-        randomness: torch.Generator,
-        mix: Mix | None = None,
-    ) -> torch.Tensor:
-        """Return the mixed loss; a batch without any label has the soft part alone.
-
-        Teachers see mixed images too; only the given labels have to be mixed.
-        """
-        del randomness
-        logits = network(images)
-        log_probs = functional.log_softmax(logits / self.temperature, 1)
-        soft = functional.kl_div(log_probs, self.soft_targets(images), reduction="batchmean")
-        labels = self.labels[index]
-
-        def per_label(given: torch.Tensor) -> torch.Tensor:
-            return functional.cross_entropy(logits, given, ignore_index=-1, reduction="none")
-
-        total = per_label(labels).sum() if mix is None else mix.loss(per_label, labels).sum()
-        hard = total / max(len(labels), 1)
-        return (1 - self.hard_weight) * self.temperature**2 * soft + self.hard_weight * hard
-
-    def mass(self, index: torch.Tensor) -> torch.Tensor | float:
-        """Return the number of samples."""
-        return float(len(index))
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return the student's cross-entropy and accuracy against the true labels."""
-        return {} if self.val is None else _classification_figures(self.val.logits(network), self.val.labels)
+        return classification_figures(logits, labels) | probs_of_label(logits, labels, self.followed)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ of the paired difference: among several candidates one always looks better on a 
 val is judged by cross-validation there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from stages.lib import metrics
-from stages.lib.combining import Kind, combine, learned_weights
+from stages.lib.combining import Kind, Soup, combine, learned_weights
 
 FOLDS = 5
 
@@ -21,6 +21,9 @@ candidates in by chance one time in six; two, one in forty."""
 
 Learner = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From parts (S, N, K) and labels (N,) to weights (S,)."""
+
+SoupProbs = Callable[[tuple[int, ...]], np.ndarray]
+"""From places of members to what the mean of their weights says (N, K)."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,22 @@ def choose_views(view_probs: np.ndarray, weights: np.ndarray, labels: np.ndarray
     return Choice(name, candidates[name], figures)
 
 
-def choose_combination(parts: np.ndarray, labels: np.ndarray, kinds: Sequence[Kind]) -> Choice:
-    """Choose how members (S, N, K) are combined; `mean` is always a candidate."""
+def choose_combination(
+    parts: np.ndarray, labels: np.ndarray, kinds: Sequence[Kind | Soup], soup_probs: SoupProbs | None = None
+) -> Choice:
+    """Choose how members (S, N, K) are combined; `mean` is always a candidate.
+
+    soup_probs gives what the mean of the weights of the members at some places says of the same samples
+    (N, K); without it soups are no candidates. A soup's weights say which members are in it.
+    """
     probs: dict[str, np.ndarray] = {}
     weights: dict[str, np.ndarray] = {}
     plain: tuple[Kind, ...] = ("mean",)
     for kind in (*plain, *(kind for kind in kinds if kind not in plain)):
+        if kind == "soup" or kind == "greedy_soup":
+            if soup_probs is not None:
+                probs[kind], weights[kind] = _soup(kind, parts, labels, soup_probs)
+            continue
         geometric = kind == "geometric"
         weights[kind] = learned_weights(kind, parts, labels)
         learns = kind in ("weighted", "greedy")
@@ -72,6 +85,43 @@ def choose_combination(parts: np.ndarray, labels: np.ndarray, kinds: Sequence[Ki
         )
     name, figures = _chosen(probs, labels, "mean")
     return Choice(name, weights[name], figures)
+
+
+def members_in(weights: np.ndarray) -> tuple[int, ...]:
+    """Return the places of the members that a soup's weights (S,) say are in it."""
+    return tuple(np.flatnonzero(weights).tolist())
+
+
+def _soup(
+    kind: Soup, parts: np.ndarray, labels: np.ndarray, soup_probs: SoupProbs
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a soup's probabilities (N, K), out of fold where val chose its members, and its weights (S,)."""
+    everybody = tuple(range(len(parts)))
+    if kind == "soup":
+        return soup_probs(everybody), np.full(len(parts), 1 / len(parts))
+    found = np.empty(parts.shape[1:])
+    for held, rest in _folds(len(labels)):
+        found[held] = soup_probs(_greedy_soup(parts, labels, soup_probs, rest))[held]
+    inside = _greedy_soup(parts, labels, soup_probs, np.ones(len(labels), bool))
+    return found, np.isin(everybody, inside) / len(inside)
+
+
+def _greedy_soup(
+    parts: np.ndarray, labels: np.ndarray, soup_probs: SoupProbs, known: np.ndarray
+) -> tuple[int, ...]:
+    """Return which members to average: the best one, then each next one that does not harm (Wortsman et al.).
+
+    By log loss on the samples `known` (N,), which tells more of a small val than accuracy does.
+    """
+    losses = [metrics.log_loss(part[known], labels[known]) for part in parts]
+    order = np.argsort(losses, kind="stable").tolist()
+    inside, best = (order[0],), losses[order[0]]
+    for place in order[1:]:
+        tried = tuple(sorted((*inside, place)))
+        loss = metrics.log_loss(soup_probs(tried)[known], labels[known])
+        if loss <= best:
+            inside, best = tried, loss
+    return inside
 
 
 def _added(view_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -93,13 +143,18 @@ def _added(view_probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _out_of_fold(parts: np.ndarray, labels: np.ndarray, learn: Learner, geometric: bool) -> np.ndarray:
     """Return (N, K) combined with weights that were learned on the other folds."""
     found = np.empty(parts.shape[1:])
-    fold = np.arange(len(labels)) % min(FOLDS, len(labels))
+    for held, known in _folds(len(labels)):
+        weights = learn(parts[:, known], labels[known])
+        found[held] = combine(parts[:, held], weights, geometric)
+    return found
+
+
+def _folds(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (held out, learned from) as masks (n,); one sample is both."""
+    fold = np.arange(n) % min(FOLDS, n)
     for held in np.unique(fold):
         out, rest = fold == held, fold != held
-        known = rest if rest.any() else out
-        weights = learn(parts[:, known], labels[known])
-        found[out] = combine(parts[:, out], weights, geometric)
-    return found
+        yield out, rest if rest.any() else out
 
 
 def _chosen(

@@ -1,7 +1,7 @@
 """Test-time augmentation as a listed set of weighted views, after KellerJordan/cifar10-airbench's `infer`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -14,10 +14,11 @@ from stages.lib.tasks import CHUNK
 
 @dataclass(frozen=True)
 class View:
-    """Move the picture x pixels right and y down (edges repeat), show its middle, mirror it or not.
+    """Move the picture x pixels right and y down (edges repeat), show a part of it, mirror it or not.
 
-    `zoom` is the share of the sides that is shown, enlarged to the whole; `weight` is that in the mean. A
-    crop off the middle is a move and a zoom: five crops of 7/8 are moves of 0 and of ±1/16 both ways.
+    `zoom` is the share of the sides that is shown, enlarged to the whole (above 1 the picture is made
+    smaller, its edges repeat); `weight` is that in the mean. `corner` says where the shown part lies, to the
+    right and down: -1 and 1 are the edges, 0 is the middle.
     """
 
     x: int
@@ -25,10 +26,30 @@ class View:
     flip: bool
     weight: float
     zoom: float
+    corner: tuple[int, int] = (0, 0)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the picture is seen as it is."""
+        return (self.x, self.y, self.flip, self.zoom) == (0, 0, False, 1.0)
 
 
 PLAIN = (View(0, 0, False, 1.0, 1.0),)
 """The picture as it is."""
+
+CORNERS = ((0, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))
+
+
+def crops(view: View, n: int) -> list[View]:
+    """Return 1 view, 5 (middle and corners) or 10 (these and their mirror images) that share its weight.
+
+    Source: five and ten crops of Krizhevsky et al., ImageNet Classification (2012).
+    """
+    if n == 1:
+        return [view]
+    share = replace(view, weight=view.weight / n)
+    five = [replace(share, corner=corner) for corner in CORNERS]
+    return five if n == 5 else five + [replace(one, flip=not one.flip) for one in five]
 
 
 def see(images: torch.Tensor, view: View) -> torch.Tensor:
@@ -38,14 +59,15 @@ def see(images: torch.Tensor, view: View) -> torch.Tensor:
     padded = functional.pad(images, (reach_x, reach_x, reach_y, reach_y), mode="replicate")
     top, left = reach_y - view.y, reach_x - view.x
     moved = padded[:, :, top : top + height, left : left + width]
-    if view.zoom < 1:
-        moved = enlarged_middle(moved, view.zoom)
+    if view.zoom != 1:
+        moved = enlarged_part(moved, view.zoom, view.corner)
     return moved.flip(3) if view.flip else moved
 
 
-def enlarged_middle(images: torch.Tensor, share: float) -> torch.Tensor:
-    """Return the middle `share` of both sides of images (B, C, H, W), enlarged to all of them, bilinear."""
-    size = images.new_tensor([[share, 0.0, 0.0], [0.0, share, 0.0]]).expand(len(images), 2, 3)
+def enlarged_part(images: torch.Tensor, share: float, corner: tuple[int, int]) -> torch.Tensor:
+    """Return `share` of both sides of images (B, C, H, W), enlarged to all of them, bilinear."""
+    right, down = (place * (1 - share) for place in corner)
+    size = images.new_tensor([[share, 0.0, right], [0.0, share, down]]).expand(len(images), 2, 3)
     grid = functional.affine_grid(size, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 

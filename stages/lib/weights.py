@@ -71,8 +71,18 @@ def load_classifier(path: Path, classes: Sequence[str]) -> tuple[Classifier, Car
 
     InputError unless it predicts exactly these classes in this order.
     """
+    return _rebuilt(path, classes, in_order=True)
+
+
+def load_classifier_by_name(path: Path, classes: Sequence[str]) -> tuple[Classifier, Card, str]:
+    """Do so for a classifier that predicts these classes in any order: the card says in which."""
+    return _rebuilt(path, classes, in_order=False)
+
+
+def _rebuilt(path: Path, classes: Sequence[str], *, in_order: bool) -> tuple[Classifier, Card, str]:
     tensors, card, sha256 = _read(path, "classifier")
-    _same(path, "classes", list(card.classes), list(classes))
+    own, wanted = list(card.classes), list(classes)
+    _same(path, "classes", own if in_order else sorted(own), wanted if in_order else sorted(wanted))
     _same(path, "number of classes", card.architecture.n_classes, len(classes))
     network = Classifier(card.architecture)
     _fits(path, tensors, network)

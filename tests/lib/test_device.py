@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from stages import train
+from stages.lib.blind_networks import blind_network_probs
 from stages.lib.device import SMALL_SIDE, VARIABLE, keep_freed_memory, ready_to_learn, torch_device
 from stages.lib.errors import MachineError
 from stages.lib.threads import THREADS
-from stages.lib.zeros_network import zeros_network_probs
 from tests.prepared_data import bars_dataset
 from tests.training_fixture import even_plan, train_params
 
@@ -49,7 +49,7 @@ def test_p6_a_stage_that_learns_asks_for_the_device_before_it_computes(
     dataset = bars_dataset(30)
     for start in (
         lambda: train.fit_classifier(dataset, even_plan(3), tmp_path / "none", train_params(), 0),
-        lambda: zeros_network_probs(dataset.labels, 3, (8, 8, 1), seed=0),
+        lambda: blind_network_probs("zeros", dataset, dataset.part("val"), seed=0),
     ):
         with pytest.raises(MachineError, match="set ASSAY_DEVICE=cpu or auto"):
             start()

@@ -9,8 +9,10 @@ from torch.nn import functional
 from stages.lib import tasks
 from stages.lib.augment_mix import Mix
 from stages.lib.counters import generator
+from stages.lib.distillation import Distillation
 from stages.lib.normalise import Normalisation
-from stages.lib.tasks import Classification, Distillation, Held, Reconstruction, as_images, forward
+from stages.lib.tasks import Classification, Held, Reconstruction, as_images, forward
+from stages.lib.teachers import Teacher
 
 CPU = torch.device("cpu")
 AS_IS = Normalisation((0.0,), (1.0,))
@@ -68,7 +70,7 @@ def test_a_student_of_mixed_images_learns_mixed_labels_and_none_where_there_is_n
     net, images = flat_net(), draws(4, 1, 2, 2)
     labels = torch.tensor([0, -1, 1, 2])
     mix = Mix(torch.tensor([1, 0, 3, 2]), torch.tensor([0.7, 0.6, 0.5, 0.2]))
-    task = Distillation([net], labels, 1.0, 1.0, None)
+    task = Distillation(Teacher([net]), labels, 1.0, 1.0, None)
     logs = functional.log_softmax(net(images), 1)
     wanted = -(0.7 * logs[0, 0] + 0.4 * logs[1, 0] + 0.5 * (logs[2, 1] + logs[2, 2]))
     wanted = (wanted - 0.2 * logs[3, 2] - 0.8 * logs[3, 1]) / 4
@@ -99,7 +101,7 @@ def test_without_val_there_are_no_figures() -> None:
 
 def test_a_student_that_believes_what_its_teachers_do_has_no_soft_loss() -> None:
     net, images = flat_net(), draws(5, 1, 2, 2)
-    task = Distillation([net], torch.full((5,), -1), 3.0, 0.0, None)
+    task = Distillation(Teacher([net]), torch.full((5,), -1), 3.0, 0.0, None)
     loss = task.loss(net, images, torch.arange(5), generator(CPU, 0))
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-6)
 
@@ -118,14 +120,14 @@ def test_distillation_loss_is_hintons() -> None:
         logits = student(images)
         divergence = (soft * (soft.log() - torch.log_softmax(logits / t, 1))).sum(1).mean()
         hard = -(torch.log_softmax(logits, 1)[0, 1] + torch.log_softmax(logits, 1)[2, 0]) / 3
-    task = Distillation(teachers, labels, t, mix, None)
+    task = Distillation(Teacher(teachers), labels, t, mix, None)
     found = task.loss(student, images, index, generator(CPU, 0)).detach()
     assert float(found) == pytest.approx(float((1 - mix) * t**2 * divergence + mix * hard), rel=1e-5)
 
 
 def test_teachers_get_no_gradient() -> None:
     teacher, student = flat_net(), flat_net()
-    task = Distillation([teacher], torch.full((4,), -1), 1.0, 0.0, None)
+    task = Distillation(Teacher([teacher]), torch.full((4,), -1), 1.0, 0.0, None)
     task.loss(student, draws(4, 1, 2, 2), torch.arange(4), generator(CPU, 0)).backward()  # type: ignore[no-untyped-call]
     assert all(parameter.grad is None for parameter in teacher.parameters())
 

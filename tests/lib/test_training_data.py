@@ -54,7 +54,7 @@ def test_the_network_is_built_for_the_data_set() -> None:
 
 
 def test_learning_needs_torch_and_files_alone() -> None:
-    modules = "training_data, loop, ensemble, preflight_checks, checkpoint, zeros_network"
+    modules = "training_data, loop, ensemble, preflight_checks, checkpoint, blind_networks"
     unwanted = "{'pydantic', 'dvc', 'mlflow', 'pandas', 'sklearn', 'rich', 'yaml'}"
     code = f"import sys\nfrom stages.lib import {modules}\nprint(*sorted(set(sys.modules) & {unwanted}))"
     root = Path(__file__).parents[2]

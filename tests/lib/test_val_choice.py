@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from stages.lib import metrics
 from stages.lib.combining import combine, diversity, em_weights, greedy_weights
-from stages.lib.val_choice import choose_combination, choose_views
+from stages.lib.val_choice import choose_combination, choose_views, members_in
 
 KINDS = ("mean", "geometric", "weighted", "greedy")
 
@@ -89,3 +89,37 @@ def test_diversity_of_copies_is_zero_and_of_strangers_is_what_a_loop_counts() ->
     assert same is not None
     assert (same["disagreement"], same["spread"]) == (0.0, pytest.approx(0.0, abs=1e-12))
     assert diversity(parts[:1], labels) is None
+
+
+def test_soups_are_judged_by_what_the_averaged_network_says_and_greedy_ones_out_of_fold() -> None:
+    parts, labels = members([2.0, 2.0, 0.0], 400)
+    asked: list[tuple[int, ...]] = []
+
+    def soup_probs(places: tuple[int, ...]) -> np.ndarray:
+        """Give a network as good as its members together, ruined by the one that knows nothing."""
+        asked.append(places)
+        return parts[2] if 2 in places else combine(parts, np.array([0.5, 0.5, 0.0]), True)
+
+    found = choose_combination(parts, labels, ("mean", "soup", "greedy_soup"), soup_probs)
+    assert found.name == "greedy_soup"
+    assert members_in(found.weights) == (0, 1)
+    assert found.weights.sum() == pytest.approx(1)
+    assert set(asked) <= {(0, 1), (0, 2), (1, 2), (0, 1, 2)}
+    assert set(choose_combination(parts, labels, ("mean", "soup")).figures) == {"mean"}
+
+
+def test_diversity_knows_q_and_kappa_as_scikit_learn_and_the_paper_do() -> None:
+    from sklearn.metrics import cohen_kappa_score
+
+    parts, labels = members([1.0, 1.0], 300)
+    found = diversity(parts, labels)
+    assert found is not None
+    right = [part.argmax(1) == labels for part in parts]
+    assert found["kappa"] == pytest.approx(cohen_kappa_score(*right))
+    n11, n00 = (right[0] & right[1]).sum(), (~right[0] & ~right[1]).sum()
+    n10, n01 = (right[0] & ~right[1]).sum(), (~right[0] & right[1]).sum()
+    assert found["q_statistic"] == pytest.approx((n11 * n00 - n01 * n10) / (n11 * n00 + n01 * n10))
+    sure = np.eye(4)[labels][None].repeat(2, 0)
+    alike = diversity(sure, labels)
+    assert alike is not None
+    assert (alike["q_statistic"], alike["kappa"]) == (None, None)

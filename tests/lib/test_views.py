@@ -1,11 +1,13 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from stages.lib.normalise import Normalisation
-from stages.lib.views import PLAIN, View, class_probs, see
+from stages.lib.view_params import ViewParams, views_of
+from stages.lib.views import PLAIN, View, class_probs, crops, see
 
 AS_IS = Normalisation((0.0,), (1.0,))
 moves = st.integers(-3, 3)
@@ -58,3 +60,42 @@ def test_a_zoomed_view_shows_the_middle_and_a_move_shows_a_corner() -> None:
     left = see(ramp, View(2, 0, False, 1.0, 0.5))[0, 0, 0]
     assert torch.allclose(left, (middle - 2).clamp(min=0), atol=1e-5)
     assert torch.equal(see(ramp, View(0, 0, True, 1.0, 1.0)), ramp.flip(3))
+
+
+def test_five_crops_are_the_corners_and_the_middle_and_ten_are_mirrored_too() -> None:
+    # Half of six pixels a side: the shown parts are whole pixels, so that each can be cut out by hand.
+    whole = torch.randn((2, 3, 6, 6), generator=torch.Generator().manual_seed(0))
+    bounds = {-1: slice(0, 3), 1: slice(3, 6)}
+    views = crops(View(0, 0, False, 2.0, 0.5), 10)
+    assert sum(view.weight for view in views) == pytest.approx(2.0)
+    for view in views[1:5]:
+        part = whole[:, :, bounds[view.corner[1]], bounds[view.corner[0]]]
+        # Read back at the centres of the cut-out's pixels: enlarged twice, a mean of four neighbours.
+        seen = torch.nn.functional.avg_pool2d(see(whole, view), 2)
+        expected = torch.nn.functional.avg_pool2d(
+            torch.nn.functional.interpolate(part, scale_factor=2.0, mode="bilinear"), 2
+        )
+        inner = slice(1, 2)
+        assert torch.allclose(seen[:, :, inner, inner], expected[:, :, inner, inner], atol=1e-5)
+    assert len({view.corner for view in views[:5]}) == 5
+    for plain, mirrored in zip(views[:5], views[5:], strict=True):
+        assert torch.equal(see(whole, mirrored), see(whole, plain).flip(3))
+
+
+def test_a_zoom_above_one_makes_the_picture_smaller_and_repeats_its_edges() -> None:
+    ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8)
+    small = see(ramp, View(0, 0, False, 1.0, 2.0))[0, 0, 0]
+    assert small[:2].tolist() == [0.0, 0.0]
+    assert small[-2:].tolist() == [7.0, 7.0]
+    assert torch.allclose(small[2:6], torch.tensor([0.5, 2.5, 4.5, 6.5]), atol=1e-5)
+
+
+def test_listed_views_are_laid_out_and_crops_of_the_whole_picture_are_refused() -> None:
+    plain = ViewParams(x=0, y=0, flip=False, weight=1.0, zoom=1.0, crops=1)
+    ten = ViewParams(x=0, y=0, flip=False, weight=1.0, zoom=0.875, crops=10)
+    found = views_of([plain, ten])
+    assert len(found) == 11
+    assert [view.is_plain for view in found] == [True] + [False] * 10
+    assert sum(view.weight for view in found) == pytest.approx(2.0)
+    with pytest.raises(ValueError, match="set zoom below 1"):
+        ViewParams(x=0, y=0, flip=False, weight=1.0, zoom=1.0, crops=5)
