@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.lib.chain import STAGES
+from stages.lib.chain import SECTIONS, STAGES
 from stages.lib.config import PARAMS_FILE, Section, nearest, parse_section, read_params
 from stages.lib.errors import InputError
 from stages.lib.lock_faults import in_conflict
 from stages.lib.provenance import DVC_FILE, LOCK_FILE
+from stages.lib.tune_params import tune_faults
 
 RAW = Path("data/raw")
 SHOWN = 20
@@ -41,9 +42,10 @@ def check(params_file: Path = PARAMS_FILE, raw_folder: Path = RAW) -> None:
 def param_faults(raw: Mapping[str, Any]) -> list[str]:
     """Return one line per fault over all sections, in run order."""
     unknown = [
-        f"  {name}: unknown section{nearest(name, list(STAGES))}" for name in raw if name not in STAGES
+        f"  {name}: unknown section{nearest(name, list(SECTIONS))}" for name in raw if name not in SECTIONS
     ]
-    return unknown + [fault for stage in STAGES for fault in parse_section(_model(stage), stage, raw)[1]]
+    faults = [fault for stage in STAGES for fault in parse_section(_model(stage), stage, raw)[1]]
+    return unknown + faults + tune_faults(raw, _model("train"))
 
 
 def _model(stage: str) -> type[Section]:
