@@ -1,61 +1,88 @@
-"""A PostgreSQL server of the tests' own: in a folder that goes again, on a loopback port, never as root."""
+"""A real PostgreSQL server on loopback for tests, with a database of its own; skipped where there is none."""
 
 import os
-import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-TOOLS = ("initdb", "pg_ctl", "postgres")
+import pytest
+
+NOBODY = 65534
+"""PostgreSQL refuses to run as root, which is what containers run tests as."""
+
+START_SECONDS = 60.0
+OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "unix_socket_directories=")
+"""Nothing here has to survive a power cut, and a socket's path would have to be short."""
 
 
-def is_installed() -> bool:
-    """Say whether the server's programs are on PATH."""
-    return all(shutil.which(tool) for tool in TOOLS)
+def program(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs; Debian keeps the server's outside of PATH."""
+    found = shutil.which(name) or next(
+        (str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None
+    )
+    if found is None:
+        pytest.skip(f"PostgreSQL is not installed: there is no {name}")
+    return found
+
+
+def as_somebody() -> list[str]:
+    """Return what to put before a command so that it does not run as root."""
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Start it, give the URL of an empty database as Optuna takes it, and stop it."""
-    # Not in pytest's own folders: those are closed to the user that the server has to run as.
-    place = Path(tempfile.mkdtemp(prefix="assay-postgres-"))
-    port = _free_port()
-    try:
+def postgres(tmp_path: Path) -> Iterator[str]:
+    """Start a server, yield the SQLAlchemy URL of an empty database, stop it; its log lies in `tmp_path`.
+
+    The cluster is a temporary folder of the server's own user: pytest's folders are closed to others.
+    """
+    initdb, server = program("initdb"), program("postgres")
+    if find_spec("pg8000") is None:
+        pytest.skip("the driver is not installed: uv pip install pg8000")
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         if os.geteuid() == 0:
-            os.chown(place, *_nobody())
-        _run(place, "initdb", "-D", "data", "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off"
-        _run(place, "pg_ctl", "-D", "data", "-w", "-l", "server.log", "-o", options, "start")
+            os.chown(folder, NOBODY, NOBODY)
+        cluster, port = Path(folder) / "cluster", free_port()
+        command = [initdb, "--pgdata", str(cluster), "--username", "assay", "--auth", "trust", "--no-sync"]
+        command += ["--encoding", "UTF8", "--locale", "C"]
+        made = subprocess.run(
+            [*as_somebody(), *command], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert made.returncode == 0, made.stdout + made.stderr
+        command = [*as_somebody(), server, "-D", str(cluster), "-h", "127.0.0.1", "-p", str(port)]
+        for option in OPTIONS:
+            command += ["-c", option]
+        with (tmp_path / "postgres.log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
         try:
-            yield f"postgresql+pg8000://tester@127.0.0.1:{port}/postgres"
+            _wait_until_up(port, tmp_path / "postgres.log")
+            yield f"postgresql+pg8000://assay@127.0.0.1:{port}/postgres"
         finally:
-            _run(place, "pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+            process.send_signal(signal.SIGQUIT)
+            process.wait(START_SECONDS)
 
 
-def _nobody() -> tuple[int, int]:
-    found = pwd.getpwnam("nobody")
-    return found.pw_uid, found.pw_gid
-
-
-def _run(place: Path, *command: str) -> None:
-    """Run a tool, as nobody where this is root, which PostgreSQL refuses to be."""
-    identity = {}
-    if os.geteuid() == 0:
-        uid, gid = _nobody()
-        identity = {"user": uid, "group": gid, "extra_groups": []}
-    environment = {"PATH": os.environ["PATH"], "HOME": str(place), "LC_ALL": "C"}
-    with (place / "log").open("ab") as log:
-        done = subprocess.run(command, cwd=place, env=environment, stdout=log, stderr=log, check=False, **identity)  # type: ignore[call-overload]
-    assert done.returncode == 0, (place / "log").read_text()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _wait_until_up(port: int, log: Path) -> None:
+    command = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    deadline = time.monotonic() + START_SECONDS
+    while subprocess.run(command, check=False).returncode:
+        if time.monotonic() > deadline:
+            pytest.fail(f"PostgreSQL did not start:\n{log.read_text()}")
+        time.sleep(0.1)

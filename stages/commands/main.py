@@ -114,7 +114,7 @@ def tune(
     apply: Annotated[bool, typer.Option(help="Write the winner into params.yaml, comments kept.")] = False,
     one_of_many: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Search the keys that tune.space names, on train and val alone; run again to go on, or to see the results.
+    """Search the keys that tune.space names, on train and val alone; run again to go on, or for the results.
 
     Several machines: give all the same PostgreSQL database (ASSAY_TUNE_STORAGE=postgresql+pg8000://…) and
     run the same command on each.

@@ -31,7 +31,7 @@ class HopelessError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """scores (V, S) float32: the metric of each val sample and seed; None, with a reason, if it ended early."""
+    """scores (V, S) float32: the metric of each val sample and seed; None, and why, if it ended early."""
 
     scores: np.ndarray | None
     reason: str

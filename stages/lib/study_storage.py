@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,8 @@ def _optuna_storage(url: str) -> "RDBStorage":
     arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}}
     if url.startswith(POSTGRESQL):
         arguments = {"pool_pre_ping": True}  # a trial may outlast a firewall's patience
+        if find_spec("pg8000") is None:
+            raise MachineError("a PostgreSQL storage needs its driver: uv pip install pg8000")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats
         storage = optuna.storages.RDBStorage(
