@@ -12,8 +12,8 @@ from stages.lib.artifacts import write_text
 from stages.lib.study import Search, index_of
 from stages.lib.tune_importance import importances, write_importances
 from stages.lib.tune_page import in_order, page
-from stages.lib.tune_results import Trained, best, lead, trained, write_trials
-from stages.lib.tune_words import experiment_line, importance_sentence, score, verdict
+from stages.lib.tune_results import Lead, Trained, best, lead, trained, write_trials
+from stages.lib.tune_words import experiment_line, headline, importance_sentence, score, verdict
 from stages.lib.yaml_edit import flow
 
 SHOWN = 10
@@ -72,7 +72,7 @@ def write_files(setup: Setup, search: Search) -> Files:
     names = ("trials.csv", "importance.csv", "report.html", "winner.yaml")
     write_trials(place / names[0], trials, setup.keys)
     write_importances(place / names[1], found)
-    write_text(place / names[2], page(_facts(setup), trials, found, sentences, patch))
+    write_text(place / names[2], page(_facts(setup, winner, ahead), trials, found, sentences, patch))
     write_text(place / names[3], winner_text(patch, sentences))
     figures = {} if winner is None or winner.value is None else {"tune/best": winner.value}
     figures |= {} if ahead is None else {"tune/lead": ahead.difference, "tune/lead_chosen": ahead.chosen}
@@ -86,8 +86,9 @@ def _patch(setup: Setup, winner: Trained | None) -> dict[str, Any]:
     return {key: value for key, value in winner.values.items() if value != setup.defaults[key]}
 
 
-def _facts(setup: Setup) -> dict[str, Any]:
+def _facts(setup: Setup, winner: Trained | None, ahead: Lead | None) -> dict[str, Any]:
     return {
+        "headline": headline(winner, ahead),
         "name": setup.name,
         "sampler": setup.params.sampler,
         "metric": setup.params.metric,

@@ -21,7 +21,7 @@ def page(
     verdict: Sequence[str],
     patch: Mapping[str, Any],
 ) -> str:
-    """Return the page; facts: name, sampler, metric, upwards, n_seeds and log_keys (drawn by logarithm)."""
+    """Return the page; facts: headline, name, sampler, metric, upwards, n_seeds, log_keys (by logarithm)."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -37,7 +37,6 @@ def page(
         "ordered": in_order(trials, facts["upwards"]),
         "keys": list(trials[0].values) if trials else [],
         "verdict": verdict,
-        "headline": verdict[0],
         "history": history_chart(complete, facts["metric"], facts["upwards"]),
         "slices": slice_charts(complete, facts["metric"], facts["log_keys"]),
         "importances": found,

@@ -86,7 +86,9 @@ def facts_of(
 
 
 def trained(index: int, value: float | None, facts: Mapping[str, Any]) -> Trained:
-    """Return a trial from what the storage kept of it."""
+    """Return a trial from what the storage kept of it; of one that was stopped it also keeps a last value."""
+    if facts["reason"]:
+        value = None
     scores = unpacked(facts["scores"], facts["seeds"]) if "scores" in facts else None
     return Trained(index, value, scores, facts["values"], facts["epochs"], facts["reason"])
 

@@ -59,6 +59,17 @@ def verdict(trials: Sequence[Trained], winner: Trained | None, found: Lead | Non
     ]
 
 
+def headline(winner: Trained | None, found: Lead | None) -> str:
+    """Return the verdict in a few words."""
+    if winner is None:
+        return "No trial was complete"
+    if winner.index == 0:
+        return "Nothing beat the params as they stand"
+    if found is not None and found.shown:
+        return f"Trial {winner.index} is better than the params as they stand"
+    return f"Trial {winner.index} comes out first; that it is better is not shown"
+
+
 def _first(trials: Sequence[Trained]) -> float:
     value = trials[0].value
     assert value is not None

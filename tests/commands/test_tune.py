@@ -172,7 +172,7 @@ def test_hopeless_trials_end_early_and_never_the_first(tmp_path: Path) -> None:
     states = [row["state"] for row in rows]
     assert states[0] == "complete"
     assert "pruned" in states
-    assert all(int(row["epochs"]) < 4 for row in rows if row["state"] == "pruned")
+    assert all(int(row["epochs"]) < 4 and not row["value"] for row in rows if row["state"] == "pruned")
 
 
 def test_what_has_not_run_and_what_is_wrong_is_told_before_any_trial(
