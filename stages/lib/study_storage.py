@@ -99,7 +99,7 @@ def _optuna_storage(url: str) -> "RDBStorage":
 
 
 def _write_ahead(engine: "Engine") -> None:
-    """Let readers and one writer work at a time, without a sync a write (DECISIONS.md: a tenth of the time)."""
+    """Let readers and one writer work at a time, without a sync a write (a tenth of the time)."""
     with engine.connect() as connection:
         connection.exec_driver_sql("pragma journal_mode = wal")
     from sqlalchemy import event
