@@ -14,6 +14,7 @@ from typing import Any
 from stages.lib.chain import SECTIONS, STAGES
 from stages.lib.config import PARAMS_FILE, Section, nearest, parse_section, read_params
 from stages.lib.errors import InputError
+from stages.lib.ingredients import Added, with_added
 from stages.lib.lock_faults import in_conflict
 from stages.lib.provenance import DVC_FILE, LOCK_FILE
 from stages.lib.tune_params import tune_faults
@@ -45,7 +46,16 @@ def param_faults(raw: Mapping[str, Any]) -> list[str]:
         f"  {name}: unknown section{nearest(name, list(SECTIONS))}" for name in raw if name not in SECTIONS
     ]
     faults = [fault for stage in STAGES for fault in parse_section(_model(stage), stage, raw)[1]]
-    return unknown + faults + tune_faults(raw, _model("train"))
+    return unknown + faults + ablate_faults(raw, _model("train")) + tune_faults(raw, _model("train"))
+
+
+def ablate_faults(raw: Mapping[str, Any], train: type[Section]) -> list[str]:
+    """Return one line per ingredient of ablate that train, in order itself, would refuse."""
+    params, section = parse_section(_model("ablate"), "ablate", raw)[0], parse_section(train, "train", raw)[0]
+    if params is None or section is None:
+        return []
+    added = [one for one in params.model_dump()["ingredients"] if isinstance(one, dict)]
+    return [fault for one in added for fault in with_added(raw["train"], Added(**one), train)[1]]
 
 
 def _model(stage: str) -> type[Section]:

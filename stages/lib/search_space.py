@@ -9,15 +9,36 @@ import copy
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from stages.lib.config import Section, nearest, parse_section
 
 SECTION = "train"
 
-Value = bool | int | float | str | tuple[int | float | str, ...]
+
+def _number(given: Any) -> Any:
+    if given is None:
+        return given
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        # The kind of error that has the hint about 1e-3, which YAML reads as text.
+        raise PydanticCustomError("float_type", "should be a finite number")
+    return given
+
+
+def _value(given: Any) -> Any:
+    for item in given if isinstance(given, list | tuple) else (given,):
+        if not isinstance(item, bool | int | float | str):
+            raise PydanticCustomError("value", "should be a number, true, false, text, or a list of these")
+    return given
+
+
+Number = Annotated[Any, AfterValidator(_number)]
+Value = Annotated[Any, AfterValidator(_value)]
+"""What a key may be set to: a plain value or a list of them, as YAML has it. A union would err five times."""
+
 
 FIXED = {
     "train.seeds": "a trial has its own seeds: tune.seeds says how many",
@@ -37,8 +58,8 @@ class Drawn(Section):
     What a distribution leaves out is off: these are forms of one thing to write, not settings.
     """
 
-    low: int | float | None = None
-    high: int | float | None = None
+    low: Number = None
+    high: Number = None
     log: bool = False
     step: int | None = Field(default=None, ge=1)
     choices: tuple[Value, ...] | None = None
