@@ -38,8 +38,6 @@ def tune(trials: int, workers: int, study: str, apply: bool, *, one_of_many: boo
     workers: processes on this machine (0: tune.workers). study: the study's name, "" for that of its inputs.
     apply: write the winner into params.yaml. one_of_many: be a worker, and say nothing at the end.
     """
-    if one_of_many:
-        die_with_parent()
     pin_threads()
     setup = load_setup(PARAMS_FILE, DATA, study)
     wanted, processes = trials or setup.params.trials, workers or setup.params.workers
@@ -112,7 +110,13 @@ def _supervised(setup: Setup, wanted: int, processes: int) -> Iterator[int]:
         for log in logs:
             with log.open("wb") as stream:
                 children.append(
-                    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
+                    subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=stream,
+                        stderr=stream,
+                        preexec_fn=die_with_parent,  # noqa: PLW1509 (no other thread runs here)
+                    )
                 )
         while any(child.poll() is None for child in children):
             time.sleep(POLL_SECONDS)

@@ -278,6 +278,23 @@ def test_a_worker_that_fails_is_told_with_its_last_words_and_the_others_finish(t
 
 
 @pytest.mark.slow
+def test_killed_with_its_workers_it_leaves_none_behind(tmp_path: Path) -> None:
+    root = write_tune_project(tmp_path, trials=4, epochs=300)
+    process = start(root, "--workers", "2")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(children.read_text().split()) < 2:
+        assert process.poll() is None, (root / "log").read_text()
+        time.sleep(0.01)
+    workers = children.read_text().split()
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlived the command"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
 def test_asked_to_end_it_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     root = write_tune_project(tmp_path, trials=2, epochs=300)
     process = start(root)
