@@ -197,7 +197,7 @@ def test_two_processes_at_one_postgresql_database_train_every_trial_once(tmp_pat
             "from stages.lib.study import Search\n"
             "from stages.lib.study_storage import Storage\n"
             "with Search.open(Storage.open(sys.argv[1]), plan()) as search:\n"
-            "    train(search, 16)\n"
+            "    train(search, 10)\n"
         )
         two = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(2)]
         assert [process.wait(120) for process in two] == [0, 0]
@@ -207,9 +207,9 @@ def test_two_processes_at_one_postgresql_database_train_every_trial_once(tmp_pat
             shared = found(search)
             search.storage.optuna.engine.dispose()
             search.study._storage.remove_session()
-    assert states == [TrialState.COMPLETE] * 16
-    assert [index for index, _, _ in shared] == list(range(16))
+    assert states == [TrialState.COMPLETE] * 10
+    assert [index for index, _, _ in shared] == list(range(10))
     assert len(workers) == 2, "both had their share"
     with Search.open(Storage.open(f"sqlite:///{tmp_path / 'alone.db'}"), plan()) as search:
-        train(search, 16)
+        train(search, 10)
         assert found(search) == shared

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, create_trial
 
@@ -16,6 +17,11 @@ SPACE = {
     "train.dropout": FloatDistribution(0.0, 0.5),
     "train.schedule.kind": CategoricalDistribution(['"cosine"', '"step"']),
 }
+
+
+@pytest.fixture(autouse=True)
+def _small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.lib.tune_importance.TREES", 8)
 
 
 def trials(n: int, value: Callable[[float, np.random.Generator], float]) -> list[FrozenTrial]:
