@@ -17,7 +17,8 @@ from stages.lib.errors import InputError
 from stages.lib.ingredients import Added, with_added
 from stages.lib.lock_faults import in_conflict
 from stages.lib.provenance import DVC_FILE, LOCK_FILE
-from stages.lib.tune_params import tune_faults
+from stages.lib.tune_params import TUNE
+from stages.lib.tune_params import Params as Tune
 
 RAW = Path("data/raw")
 SHOWN = 20
@@ -46,7 +47,8 @@ def param_faults(raw: Mapping[str, Any]) -> list[str]:
         f"  {name}: unknown section{nearest(name, list(SECTIONS))}" for name in raw if name not in SECTIONS
     ]
     faults = [fault for stage in STAGES for fault in parse_section(_model(stage), stage, raw)[1]]
-    return unknown + faults + ablate_faults(raw, _model("train")) + tune_faults(raw, _model("train"))
+    # Whether the space of `tune` fits train is asked by `assay tune`: the chain must not stop for a search.
+    return unknown + faults + ablate_faults(raw, _model("train")) + parse_section(Tune, TUNE, raw)[1]
 
 
 def ablate_faults(raw: Mapping[str, Any], train: type[Section]) -> list[str]:

@@ -64,7 +64,7 @@ def tune(trials: int, workers: int, study: str, apply: bool, *, one_of_many: boo
 
 def _journal(setup: Setup) -> Journal:
     """Open the study's own record, in which those of its trials are nested."""
-    journal = Journal.start(setup.parent.stage, setup.inputs, lasting=True)
+    journal = Journal.start(setup.parent.stage, setup.inputs, title=setup.parent.name)
     if tracking_is_on():
         start_sender()
     return journal

@@ -60,12 +60,10 @@ class Journal:
         return cls(None)
 
     @classmethod
-    def start(
-        cls, stage: str, inputs: Inputs, parent: Parent | None = None, lasting: bool = False
-    ) -> "Journal":
+    def start(cls, stage: str, inputs: Inputs, parent: Parent | None = None, title: str = "") -> "Journal":
         """Open a journal in the outbox, and hold a lock on it for as long as this process lives.
 
-        lasting: it goes on in the run of its key even when that was finished, because more came to it.
+        title: names a run that lasts: what comes later goes on in it even when it was finished.
         """
         if not tracking_is_on():
             return cls.silent()
@@ -75,7 +73,7 @@ class Journal:
         assert journal._file is not None
         fcntl.flock(journal._file, fcntl.LOCK_EX)
         nested = {"parent": asdict(parent)} if parent else {}
-        journal._append("start", _identity(stage, inputs) | nested | ({"lasting": True} if lasting else {}))
+        journal._append("start", _identity(stage, inputs) | nested | ({"title": title} if title else {}))
         return journal
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:

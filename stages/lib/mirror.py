@@ -87,14 +87,14 @@ class Mirror:
     def _run_of(self, start: Mapping[str, Any]) -> str:
         """Find the run of this stage key that goes on, or create one under its parent."""
         stage, key = start["stage"], start["stage_key"]
-        lasting = start.get("lasting", False)
-        goes_on = [run for run in self.find(stage, key) if lasting or run.info.status != "FINISHED"]
+        title = start.get("title", "")
+        goes_on = [run for run in self.find(stage, key) if title or run.info.status != "FINISHED"]
         if goes_on:
             run_id = str(goes_on[0].info.run_id)
             self.client.update_run(run_id, "RUNNING")
             return run_id
         tags = _tags(start) | {"mlflow.parentRunId": self._parent(start)}
-        run = self.client.create_run(self.experiment_id, start["time"], tags, run_name=stage)
+        run = self.client.create_run(self.experiment_id, start["time"], tags, run_name=title or stage)
         self._describe(str(run.info.run_id), start)
         return str(run.info.run_id)
 

@@ -237,7 +237,7 @@ def test_each_trials_run_is_nested_in_the_studys_and_the_params_are_those_it_tra
         runs = mirror.client.search_runs([mirror.experiment_id])
     named = {run.info.run_name: run for run in runs}
     assert sorted(named) == sorted(run.info.run_name for run in runs), "the study's run is one, asked twice"
-    parent = named["tune"]
+    parent = named[f"tune {study_folder(root).name}"]
     assert parent.info.status == "FINISHED"
     best = min(float(row["value"]) for row in rows)
     assert parent.data.metrics["tune/best"] == pytest.approx(best)
