@@ -150,7 +150,7 @@ def lost_storage(url: str) -> Iterator[None]:
         raise
     except (StorageInternalError, DBAPIError) as error:
         cause = error.__cause__ or error
-        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0].rstrip(".")
         raise MachineError(
             f"tune.storage {shown(url)}: {reason}. Nothing that was finished is lost; run it again when "
             "the storage answers"

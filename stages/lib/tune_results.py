@@ -107,13 +107,13 @@ def _cost(trial: Trained, upwards: bool) -> float:
 
 
 def lead(trials: Sequence[Trained], groups: np.ndarray, upwards: bool, seed: int) -> Lead | None:
-    """Return the winner's lead; None where it is the first trial, or that one has no value.
+    """Return the winner's lead; None where it is the first trial, that one has no value, or val is one group.
 
     groups (V,) int64, 0..G-1: val samples of one group are drawn together.
     """
     complete = [trial for trial in trials if trial.scores is not None]
     winner = best(complete, upwards)
-    if winner is None or winner.index == 0 or complete[0].index != 0:
+    if winner is None or winner.index == 0 or complete[0].index != 0 or not groups.any():
         return None
     sign = 1.0 if upwards else -1.0
     goodness = sign * np.stack([_mean_over_seeds(trial) for trial in complete], axis=1)

@@ -43,7 +43,9 @@ def verdict(trials: Sequence[Trained], winner: Trained | None, found: Lead | Non
     if winner.index == 0:
         return [f"The params as they stand are the best of {n_complete} complete trials ({told}): keep them."]
     if found is None:
-        return [f"The winner is {told}. The params as they stand have no result to hold it against."]
+        lacking = "The params as they stand have no result to hold it against."
+        alone = "All val images are of one group: how much of its lead is luck, nobody can say."
+        return [f"The winner is {told}. {lacking if trials[0].value is None else alone}"]
     level = f"{CONFIDENCE:.0%}"
     return [
         f"The winner is {told}; the params as they stand (trial 0) have {score(_first(trials), metric)}. "

@@ -84,6 +84,13 @@ def test_without_a_first_trial_there_is_nothing_to_be_ahead_of() -> None:
     assert "no result to hold it against" in verdict(trials, trials[1], None, "val_loss")[0]
 
 
+def test_one_group_of_images_says_nothing_of_luck() -> None:
+    trials = [trial(0, np.zeros((5, 1), np.float32)), trial(1, np.ones((5, 1), np.float32))]
+    found = lead(trials, np.zeros(5, np.int64), True, seed=0)
+    assert found is None
+    assert "one group" in verdict(trials, trials[1], found, "val_top1_accuracy")[0]
+
+
 def test_scores_survive_the_storage() -> None:
     scores = np.random.default_rng(0).random((7, 3)).astype(np.float32)
     assert np.array_equal(unpacked(packed(scores), 3), scores)
