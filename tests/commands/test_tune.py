@@ -26,6 +26,7 @@ from stages.lib.config import load_section
 from stages.lib.dataset import load_dataset
 from stages.lib.errors import InputError
 from stages.lib.study_storage import folder
+from stages.lib.tune_data import load_material
 from stages.lib.yaml_file import read_yaml
 from tests.postgres_server import postgres
 from tests.prepared_data import bars_dataset
@@ -97,6 +98,9 @@ def test_no_test_row_is_read(done: Path, tmp_path: Path) -> None:
     labels[test] = (labels[test] + 1) % 3
     other = write_tune_project(tmp_path, replace(dataset, pixels=pixels, labels=labels))
     search(other)
+    seen = load_material(other / "data", votes=False).dataset
+    assert set(seen.split) == {"train", "val"}
+    assert not set(seen.sample_ids) & {dataset.sample_ids[row] for row in test}
     assert study_folder(other).name == study_folder(done).name
     for name in ("trials.csv", "winner.yaml", "report.html"):
         assert (study_folder(other) / name).read_bytes() == (study_folder(done) / name).read_bytes()
