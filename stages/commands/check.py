@@ -11,11 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.lib.chain import STAGES
+from stages.lib.chain import SECTIONS, STAGES
 from stages.lib.config import PARAMS_FILE, Section, nearest, parse_section, read_params
 from stages.lib.errors import InputError
+from stages.lib.ingredients import Added, with_added
 from stages.lib.lock_faults import in_conflict
 from stages.lib.provenance import DVC_FILE, LOCK_FILE
+from stages.lib.tune_params import TUNE
+from stages.lib.tune_params import Params as Tune
 
 RAW = Path("data/raw")
 SHOWN = 20
@@ -41,9 +44,20 @@ def check(params_file: Path = PARAMS_FILE, raw_folder: Path = RAW) -> None:
 def param_faults(raw: Mapping[str, Any]) -> list[str]:
     """Return one line per fault over all sections, in run order."""
     unknown = [
-        f"  {name}: unknown section{nearest(name, list(STAGES))}" for name in raw if name not in STAGES
+        f"  {name}: unknown section{nearest(name, list(SECTIONS))}" for name in raw if name not in SECTIONS
     ]
-    return unknown + [fault for stage in STAGES for fault in parse_section(_model(stage), stage, raw)[1]]
+    faults = [fault for stage in STAGES for fault in parse_section(_model(stage), stage, raw)[1]]
+    # Whether the space of `tune` fits train is asked by `assay tune`: the chain must not stop for a search.
+    return unknown + faults + ablate_faults(raw, _model("train")) + parse_section(Tune, TUNE, raw)[1]
+
+
+def ablate_faults(raw: Mapping[str, Any], train: type[Section]) -> list[str]:
+    """Return one line per ingredient of ablate that train, in order itself, would refuse."""
+    params, section = parse_section(_model("ablate"), "ablate", raw)[0], parse_section(train, "train", raw)[0]
+    if params is None or section is None:
+        return []
+    added = [one for one in params.model_dump()["ingredients"] if isinstance(one, dict)]
+    return [fault for one in added for fault in with_added(raw["train"], Added(**one), train)[1]]
 
 
 def _model(stage: str) -> type[Section]:

@@ -108,6 +108,31 @@ def sync(
 
 
 @app.command()
+def tune(
+    trials: Annotated[
+        int, typer.Option(min=0, help="Trials to be finished in all, earlier ones counted; 0: tune.trials.")
+    ] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="Processes of this machine that train; 0: tune.workers.")
+    ] = 0,
+    study: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The study; default: named by inputs."),
+    ] = "",
+    apply: Annotated[bool, typer.Option(help="Write the winner into params.yaml, comments kept.")] = False,
+    one_of_many: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Search the keys that tune.space names, on train and val alone; run again to go on, or for the results.
+
+    Several machines: give all the same PostgreSQL database (ASSAY_TUNE_STORAGE=postgresql+pg8000://…) and
+    run the same command on each.
+    """
+    from stages.commands.tune import tune
+
+    tune(trials, workers, study, apply, one_of_many=one_of_many)
+
+
+@app.command()
 def release(
     override: Annotated[
         str, typer.Option(metavar="GATE", help="Record that this failed gate is let pass.")

@@ -19,3 +19,6 @@ STAGES = (
     "evaluate",
     "release",
 )
+
+SECTIONS = (*STAGES, "tune")
+"""The sections of params.yaml: the stages', and that of the command `assay tune`."""

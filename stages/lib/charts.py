@@ -21,12 +21,16 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34
 
 @dataclass(frozen=True)
 class Series:
-    """One line: x and y (N,) float, gaps where y is NaN; `style` is a CSS class of report.css.jinja."""
+    """One line: x and y (N,) float, gaps where y is NaN; `style` is a CSS class of report.css.jinja.
+
+    dots: marks that nothing joins, in place of the line.
+    """
 
     name: str
     x: np.ndarray
     y: np.ndarray
     style: str
+    dots: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, summary: st
     svg = _canvas(summary)
     _axes(svg, frame, x_label, y_label)
     for line in series:
-        _line(svg, frame, line)
+        (_dots if line.dots else _line)(svg, frame, line)
     return _markup(svg)
 
 
@@ -117,6 +121,14 @@ def _line(svg: Tree.Element, frame: Frame, line: Series) -> None:
     path = _add(svg, "path", d="".join(points), style=f"line {line.style}")
     finite = line.y[np.isfinite(line.y)]
     _title(path, f"{line.name}: last {_short(float(finite[-1]))}" if len(finite) else line.name)
+
+
+def _dots(svg: Tree.Element, frame: Frame, line: Series) -> None:
+    for x, y in zip(line.x.tolist(), line.y.tolist(), strict=True):
+        if math.isfinite(y):
+            across, down = frame.at(x, y)
+            mark = _add(svg, "circle", cx=across, cy=down, r=3, style=line.style)
+            _title(mark, f"{line.name}: {_short(x)}, {_short(y)}")
 
 
 def _add(parent: Tree.Element, tag: str, style: str, **attributes: float | str) -> Tree.Element:

@@ -1,24 +1,23 @@
 """What each ingredient brought, honestly: its paired gain with interval and cost; none where not shown.
 
-Ensemble, views at test time and distillation are told by networks that exist anyway. Pretraining and
-augmentation need networks that were trained without them: predictions named without_<ingredient>_seed<k>
-beside seed<k>, two seeds or more, because training is random (`lib/recipe_gain.py`).
+Ensemble, views at test time and distillation are told by networks that exist anyway. What changes training
+needs networks trained with it and without it, two seeds or more, because training is random
+(`lib/recipe_gain.py`): those that `ablate` trains, found by the names of their predictions.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stages.lib.comparisons import SEED_MEAN, correctness
+from stages.lib.ingredients import compared
 from stages.lib.intervals import holm
 from stages.lib.recipe_gain import recipe_gain
 from stages.lib.scores import seed_names
 from stages.lib.truth import Entry, Truth
 
-WITHOUT = re.compile(r"without_(?P<ingredient>[a-z_]+)_seed(?P<seed>\d+)")
 COLUMNS = ("ingredient", "gain", "ci_low", "ci_high", "p_value_holm", "n", "shown", "cost")
 
 
@@ -29,16 +28,6 @@ class Costs:
     n_networks: int
     n_views: int
     student_share: float | None
-
-
-def ablated(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return {ingredient: predictions of networks without it}, by seed."""
-    found: dict[str, list[tuple[int, str]]] = {}
-    for name in names:
-        match = WITHOUT.fullmatch(name)
-        if match:
-            found.setdefault(match["ingredient"], []).append((int(match["seed"]), name))
-    return {ingredient: [name for _, name in sorted(pairs)] for ingredient, pairs in sorted(found.items())}
 
 
 def gains(
@@ -69,23 +58,24 @@ def gains(
         for ingredient, (name, cost) in told.items()
         if name in comparisons
     }
-    found |= _trained_without(truth, entries, confidence)
+    found |= _trained_for_it(truth, entries, confidence)
     for record in found.values():
         record["shown"] = _shown(record, confidence)
     return found
 
 
-def _trained_without(
+def _trained_for_it(
     truth: Truth, entries: Mapping[str, Entry], confidence: float
 ) -> dict[str, dict[str, Any]]:
     test = truth.split == "test"
     groups = np.unique(truth.groups[test], return_inverse=True)[1]
     full = seed_names(list(entries))
     found: dict[str, tuple[dict[str, Any], float]] = {}
-    for ingredient, names in ablated(list(entries)).items():
+    for ingredient, sides in compared(list(entries), full).items():
+        if not all(sides):
+            continue
         a, b = (
-            np.stack([correctness(truth, entries[name])[test] for name in part], axis=1)
-            for part in (full, names)
+            np.stack([correctness(truth, entries[name])[test] for name in part], axis=1) for part in sides
         )
         gain = recipe_gain(a, b, groups, confidence)
         if gain is not None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +38,15 @@ def tracking_is_on() -> bool:
     return os.environ.get("ASSAY_TRACKING", "on") != "off"
 
 
+@dataclass(frozen=True)
+class Parent:
+    """The run that others are nested in, where it is not the pipeline's: a search, say."""
+
+    stage: str
+    key: str
+    name: str
+
+
 @dataclass
 class Journal:
     """One executed stage's journal; a silent one (no folder) records nothing."""
@@ -51,8 +60,11 @@ class Journal:
         return cls(None)
 
     @classmethod
-    def start(cls, stage: str, inputs: Inputs) -> "Journal":
-        """Open a journal in the outbox, and hold a lock on it for as long as this process lives."""
+    def start(cls, stage: str, inputs: Inputs, parent: Parent | None = None, title: str = "") -> "Journal":
+        """Open a journal in the outbox, and hold a lock on it for as long as this process lives.
+
+        title: names a run that lasts: what comes later goes on in it even when it was finished.
+        """
         if not tracking_is_on():
             return cls.silent()
         folder = outbox() / f"{time.time_ns()}-{stage.replace('@', '-')}-{os.getpid()}"
@@ -60,7 +72,8 @@ class Journal:
         journal = cls(folder, (folder / EVENTS).open("a", encoding="utf-8"))
         assert journal._file is not None
         fcntl.flock(journal._file, fcntl.LOCK_EX)
-        journal._append("start", _identity(stage, inputs))
+        nested = {"parent": asdict(parent)} if parent else {}
+        journal._append("start", _identity(stage, inputs) | nested | ({"title": title} if title else {}))
         return journal
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.artifacts import read_json, write_json
-from stages.lib.journal import EVENTS
+from stages.lib.journal import EVENTS, Parent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -85,30 +85,30 @@ class Mirror:
             self.client.set_terminated(read_json(sent)["run_id"], "KILLED")
 
     def _run_of(self, start: Mapping[str, Any]) -> str:
-        """Find the unfinished run of this stage key, or create one under the pipeline's parent."""
+        """Find the run of this stage key that goes on, or create one under its parent."""
         stage, key = start["stage"], start["stage_key"]
-        unfinished = [run for run in self.find(stage, key) if run.info.status != "FINISHED"]
-        if unfinished:
-            run_id = str(unfinished[0].info.run_id)
+        title = start.get("title", "")
+        goes_on = [run for run in self.find(stage, key) if title or run.info.status != "FINISHED"]
+        if goes_on:
+            run_id = str(goes_on[0].info.run_id)
             self.client.update_run(run_id, "RUNNING")
             return run_id
         tags = _tags(start) | {"mlflow.parentRunId": self._parent(start)}
-        run = self.client.create_run(self.experiment_id, start["time"], tags, run_name=stage)
+        run = self.client.create_run(self.experiment_id, start["time"], tags, run_name=title or stage)
         self._describe(str(run.info.run_id), start)
         return str(run.info.run_id)
 
     def _parent(self, start: Mapping[str, Any]) -> str:
-        key = (PARENT_STAGE, start["pipeline_key"])
+        parent = _parent_of(start)
+        key = (parent.stage, parent.key)
         if key not in self.known:
             found = self.find(*key)
-            self.known[key] = str(found[0].info.run_id) if found else self._create_parent(start)
+            self.known[key] = str(found[0].info.run_id) if found else self._create_parent(start, parent)
         return self.known[key]
 
-    def _create_parent(self, start: Mapping[str, Any]) -> str:
-        key = start["pipeline_key"]
-        tags = _git_tags(start) | {"assay.stage": PARENT_STAGE, "assay.stage_key": key}
-        name = start["experiment"] or f"pipeline {key[:8]}"
-        run = self.client.create_run(self.experiment_id, start["time"], tags, run_name=name)
+    def _create_parent(self, start: Mapping[str, Any], parent: Parent) -> str:
+        tags = _git_tags(start) | {"assay.stage": parent.stage, "assay.stage_key": parent.key}
+        run = self.client.create_run(self.experiment_id, start["time"], tags, run_name=parent.name)
         self.client.set_terminated(run.info.run_id, "FINISHED")
         return str(run.info.run_id)
 
@@ -149,6 +149,14 @@ class Mirror:
         metrics = [Metric(key, value, time, step) for key, value in values.items() if math.isfinite(value)]
         for first in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[first : first + BATCH])
+
+
+def _parent_of(start: Mapping[str, Any]) -> Parent:
+    """Return the run to nest in: the one that the journal names, else the pipeline state's."""
+    if "parent" in start:
+        return Parent(**start["parent"])
+    key = start["pipeline_key"]
+    return Parent(PARENT_STAGE, key, start["experiment"] or f"pipeline {key[:8]}")
 
 
 def _events(path: Path) -> Iterator[dict[str, Any]]:

@@ -3,6 +3,8 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,8 +18,23 @@ def say(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)  # noqa: T201 (this is the place that prints)
 
 
+_HUSHED = ContextVar("hushed", default=False)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Show no progress inside the block, which is one step of a longer work that shows its own."""
+    before = _HUSHED.set(True)
+    try:
+        yield
+    finally:
+        _HUSHED.reset(before)
+
+
 def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """Yield `items` and show how many have passed; `total` where `items` has no length."""
+    if _HUSHED.get():
+        return iter(items)
     size = total if total is not None else _length(items)
     return _bar(items, label, size) if sys.stderr.isatty() else _lines(items, label, size)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from stages.lib.ingredients import described
 from stages.lib.metrics import ClassScore
 from stages.lib.prior_findings import Findings
 
@@ -36,9 +37,8 @@ def describe(name: str) -> str:
     """Return one clause on what makes a prediction."""
     plain = name.removesuffix("_tta")
     views = ", averaged over several views of each image" if name.endswith("_tta") else ""
-    lacking = re.fullmatch(r"without_([a-z]+)_seed(\d+)", plain)
-    if lacking:
-        return f"one network, trained from seed {lacking[2]} without {lacking[1]}"
+    if told := described(plain):
+        return told
     seed = re.fullmatch(r"seed(\d+)", plain)
     if seed:
         return f"one network, trained from seed {seed[1]}{views}"

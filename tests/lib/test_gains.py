@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from stages.lib.comparisons import compare, planned_pairs
-from stages.lib.gains import Costs, ablated, gains
+from stages.lib.gains import Costs, gains
+from stages.lib.ingredients import compared, described
 from stages.lib.scores import Scoring
 from stages.lib.truth import Entry, Truth
 
@@ -44,5 +45,28 @@ def test_pretraining_is_told_by_networks_trained_without_it_and_only_by_two_or_m
     found = told(seeds | without | {"without_augmentation_seed0": 0.5})
     assert found["pretraining"]["shown"] == pytest.approx(0.1, abs=0.02)
     assert "augmentation" not in found
-    names = ["without_b_seed10", "without_b_seed2", "without_a_seed0", "seed0", "without_c"]
-    assert ablated(names) == {"a": ["without_a_seed0"], "b": ["without_b_seed2", "without_b_seed10"]}
+
+
+def test_an_added_ingredient_is_told_against_what_it_was_added_to() -> None:
+    seeds = {f"seed{k}": 0.7 for k in range(3)}
+    first = {f"with_label_smoothing_seed{k}": 0.8 for k in range(3)}
+    second = {f"with_mixup_onto_label_smoothing_seed{k}": 0.9 for k in range(3)}
+    alone = {f"with_blur_onto_nothing_known_seed{k}": 0.9 for k in range(3)}
+    found = told(seeds | first | second | alone)
+    assert found["label_smoothing"]["shown"] == pytest.approx(0.1, abs=0.02)
+    assert found["mixup"]["shown"] == pytest.approx(0.1, abs=0.02)
+    assert "blur" not in found
+
+
+def test_networks_are_found_by_their_predictions_names_and_ordered_by_seed() -> None:
+    names = ["without_b_seed10", "without_b_seed2", "without_a_seed0", "seed0", "without_c", "with_d_2_seed1"]
+    assert compared(names, ["seed0"]) == {
+        "a": (["seed0"], ["without_a_seed0"]),
+        "b": (["seed0"], ["without_b_seed2", "without_b_seed10"]),
+        "d_2": (["with_d_2_seed1"], ["seed0"]),
+    }
+    assert described("with_mixup_onto_label_smoothing_seed1") == (
+        "one network, trained from seed 1 with mixup, added to label smoothing"
+    )
+    assert described("without_pretraining_seed0") == "one network, trained from seed 0 without pretraining"
+    assert described("seed0") == ""

@@ -1,0 +1,45 @@
+"""Section `tune` of params.yaml: what `assay tune` searches, how, and for how long."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from stages.lib.config import Section, parse_section
+from stages.lib.search_space import SECTION, Drawn, space_faults
+from stages.lib.training_params import Seed
+
+TUNE = "tune"
+POSTGRESQL = "postgresql+pg8000://"
+
+
+class Params(Section):
+    """Section `tune`."""
+
+    space: dict[str, Drawn]
+    sampler: Literal["random", "tpe"]
+    trials: int = Field(ge=1, le=100_000)
+    seed: Seed
+    seeds: int = Field(ge=1, le=100)
+    epochs: int = Field(ge=0, le=100_000)
+    pruner: Literal["none", "median", "successive_halving"]
+    metric: Literal["val_top1_accuracy", "val_loss"]
+    storage: str
+    workers: int = Field(ge=1, le=64)
+
+    @field_validator("storage")
+    @classmethod
+    def _no_secret(cls, storage: str) -> str:
+        if storage and not storage.startswith(POSTGRESQL):
+            raise ValueError(f'expected "" (a file in .assay) or {POSTGRESQL}user@host/database')
+        if ":" in storage.removeprefix(POSTGRESQL).rpartition("@")[0]:
+            raise ValueError("no password in a file that is committed: put the URL into ASSAY_TUNE_STORAGE")
+        return storage
+
+
+def tune_faults(raw: Mapping[str, Any], train: type[Section]) -> list[str]:
+    """Return one line per fault of the section, and of its space where `train` is in order itself."""
+    params, faults = parse_section(Params, TUNE, raw)
+    if params is None or parse_section(train, SECTION, raw)[0] is None:
+        return faults
+    return space_faults(params.space, train, raw[SECTION], params.epochs)
