@@ -110,14 +110,36 @@ def release(
         Path | None, typer.Option(help="Private key (PEM, elliptic curve) instead of this clone's own.")
     ] = None,
     parent: Annotated[Path | None, typer.Option(help="The bundle of the release before this one.")] = None,
+    tag: Annotated[
+        str, typer.Option(metavar="vX.Y.Z", help="Give the release a version: git tag model@vX.Y.Z.")
+    ] = "",
 ) -> None:
     """Sign the model that passed its gates into data/release/bundle; or override a gate, in your name."""
     from stages.commands import release as act
 
     if override:
         act.override(override, reason, by)
-    else:
+        return
+    if key or parent or not tag:
         act.release(key, parent)
+    if tag:
+        act.tag(tag)
+
+
+@app.command()
+def register(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a signed release.")] = Path(
+        "data/release/bundle"
+    ),
+    name: Annotated[str, typer.Option(help="The model's name there; default: release.name.")] = "",
+    key: Annotated[
+        Path | None, typer.Option(help="Public key you trust (PEM); default: this clone's own.")
+    ] = None,
+) -> None:
+    """Put a release into MLflow's model registry; alias champion if every gate passed."""
+    from stages.commands.register import register_bundle
+
+    register_bundle(bundle, name, key)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from stages.lib.gates import shown
 from stages.lib.overrides import FILE, Override, read_overrides, write_overrides
 from stages.lib.payload import AUDIT, SIGNATURE, VERDICT, digest_of, files_of, sha256_of
 from stages.lib.progress import say
+from stages.lib.release_tag import refuse_version, tag_release, versions
 from stages.lib.signing import PUBLIC, fingerprint, own_key, own_public_key, write_public_half
 
 RELEASE, REVIEW = Path("data/release"), Path("data/review")
@@ -52,6 +53,14 @@ def release(private: Path | None = None, parent: Path | None = None) -> None:
     if private is None:
         public = own_public_key()
         say(f"key      {public}, fingerprint {fingerprint(public)}: give it to those who are to check")
+
+
+def tag(version: str) -> None:
+    """Sign unless the payload at hand is signed already, then tag the bundle for GTO and DVC."""
+    refuse_version(version, versions())
+    if not holds_payload(BUNDLE):
+        release()
+    say(f"tagged   {tag_release(BUNDLE, version)}: share it with `assay push` and `git push --tags`")
 
 
 def refuse_unverified(bundle: Path, private: Path) -> None:

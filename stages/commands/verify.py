@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from stages.lib.errors import InputError
-from stages.lib.signing import own_public_key
+from stages.lib.trusted_bundle import key_or_refusal
 from stages.lib.verification import Check, as_records, ask, succession_faults, verify
 
 VERIFIED, WRONG = 0, 1
@@ -17,12 +16,7 @@ def verify_bundle(
 
     Print, and return the exit code.
     """
-    public = key or own_public_key()
-    if not public.exists():
-        raise InputError(
-            "a signature is worth as much as the key it is held against: name the public key of those you "
-            "trust with --key"
-        )
+    public = key_or_refusal(key)
     checks = verify(bundle, public)
     if after is not None and all(check.passed for check in checks):
         checks += [*verify(after, public)[:1], ask("succession", lambda: succession_faults(bundle, after))]

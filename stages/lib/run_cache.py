@@ -31,7 +31,7 @@ def known_results(cache_folder: Path) -> Iterator[set[str]]:
 def send_results(repo: "Repo", remote: str | None, cache: Store, far: Store) -> int:
     """Send every result that the run cache knows and the cache still holds; return how many."""
     whole = [oids for oids in _known(repo) if all(cache.holds(oid) for oid in oids)]
-    _transfer(cache, far, set().union(*whole))
+    transfer_objects(cache, far, set().union(*whole))
     repo.stage_cache.push(remote)
     return len(whole)
 
@@ -40,7 +40,7 @@ def fetch_results(repo: "Repo", remote: str | None, cache: Store, far: Store) ->
     """Fetch what the remote's run cache knows, and the files of each result that the remote holds whole."""
     repo.stage_cache.pull(remote)
     whole = [oids for oids in _known(repo) if all(cache.holds(oid) or far.holds(oid) for oid in oids)]
-    _transfer(far, cache, {oid for oids in whole for oid in oids if not cache.holds(oid)})
+    transfer_objects(far, cache, {oid for oids in whole for oid in oids if not cache.holds(oid)})
     return len(whole)
 
 
@@ -48,7 +48,8 @@ def _known(repo: "Repo") -> list[set[str]]:
     return list(known_results(Path(repo.cache.local_cache_dir)))
 
 
-def _transfer(source: Store, target: Store, oids: set[str]) -> None:
+def transfer_objects(source: Store, target: Store, oids: set[str]) -> None:
+    """Copy objects, and the files of those that are folders; MachineError where some could not be copied."""
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.transfer import transfer
 
