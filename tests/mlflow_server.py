@@ -6,9 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -25,11 +25,12 @@ class MlflowServer:
     url: str
     command: Sequence[str]
     log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"} | self.environment
         environment.pop("MLFLOW_TRACKING_URI", None)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -65,7 +66,13 @@ def mlflow_server(folder: Path, store: str = "") -> Iterator[MlflowServer]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", store or f"sqlite:///{folder / 'server.db'}", "--workers", "1"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
-    server = MlflowServer(f"http://127.0.0.1:{port}", command, folder / "server.log")
+    with started(MlflowServer(f"http://127.0.0.1:{port}", command, folder / "server.log")) as server:
+        yield server
+
+
+@contextmanager
+def started(server: MlflowServer) -> Iterator[MlflowServer]:
+    """Start a server, and end it with the block."""
     try:
         server.start()
         yield server

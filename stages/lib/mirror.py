@@ -9,25 +9,36 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.artifacts import read_json, write_json
+from stages.lib.artifacts import read_json, write_json, write_text
 from stages.lib.journal import EVENTS
+from stages.lib.state import state_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "assay"
 PARENT_STAGE = "pipeline"
+CLONE_TAG = "assay.clone"
 MAX_PARAM_CHARACTERS = 6000
 """MLflow cuts longer values without a word; we cut them and say so in a tag."""
 
 BATCH = 500
 """Metrics in one call; the server takes 1,000."""
+
+
+def clone_id() -> str:
+    """Return a random name of this clone's state, made on first use: runs are resumed by who began them."""
+    path = state_folder() / "tracking" / "clone"
+    if not path.exists():
+        write_text(path, f"{secrets.token_hex(8)}\n")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def configure(root: Path) -> str:
@@ -85,14 +96,18 @@ class Mirror:
             self.client.set_terminated(read_json(sent)["run_id"], "KILLED")
 
     def _run_of(self, start: Mapping[str, Any]) -> str:
-        """Find the unfinished run of this stage key, or create one under the pipeline's parent."""
-        stage, key = start["stage"], start["stage_key"]
-        unfinished = [run for run in self.find(stage, key) if run.info.status != "FINISHED"]
+        """Find this clone's unfinished run of the stage key, or create one under the pipeline's parent.
+
+        A colleague may be computing the same stage of the same commit right now.
+        """
+        stage, key, own = start["stage"], start["stage_key"], clone_id()
+        found = [run for run in self.find(stage, key) if run.data.tags.get(CLONE_TAG) == own]
+        unfinished = [run for run in found if run.info.status != "FINISHED"]
         if unfinished:
             run_id = str(unfinished[0].info.run_id)
             self.client.update_run(run_id, "RUNNING")
             return run_id
-        tags = _tags(start) | {"mlflow.parentRunId": self._parent(start)}
+        tags = _tags(start) | {CLONE_TAG: own, "mlflow.parentRunId": self._parent(start)}
         run = self.client.create_run(self.experiment_id, start["time"], tags, run_name=stage)
         self._describe(str(run.info.run_id), start)
         return str(run.info.run_id)
