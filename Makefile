@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 unexport VIRTUAL_ENV
 
-.PHONY: repro test test-slow lint bench mlflow mlflow-server lock clean help
+.PHONY: repro test test-slow test-remotes lint bench mlflow mlflow-server lock clean help
 
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -21,6 +21,10 @@ test: $(READY) lint ## Lint, type-check and test
 
 test-slow: $(READY) ## The long tests: whole chains on digits, more kills, real data where it is present
 	pytest -m slow
+
+test-remotes: $(READY) ## Remotes on a folder, SSH and S3, against real servers (installs plugins that are not in the lock)
+	uv pip install --quiet --constraint requirements.lock --group remotes
+	pytest -m slow -rs tests/test_remotes.py
 
 lint: $(READY)
 	ruff check .

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.lib.errors import AssayError
+from stages.lib.errors import AssayError, disk_fault
 
 
 class Form(StrEnum):
@@ -252,6 +252,12 @@ def main() -> None:
     except AssayError as error:
         typer.echo(f"assay: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        fault = disk_fault(error, Path(error.filename or "."))
+        if fault is None:
+            raise
+        typer.echo(f"assay: {fault}", err=True)
+        sys.exit(fault.exit_code)
 
 
 if __name__ == "__main__":
