@@ -91,11 +91,9 @@ def s3_remote(folder: Path) -> Iterator[Remote]:
     keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "us-east-1"}
     with running([sys.executable, "-c", code], port, folder / "moto.log"):
         endpoint = f"http://127.0.0.1:{port}"
-        made = (
-            "import boto3 as b, sys; b.client('s3', endpoint_url=sys.argv[1]).create_bucket(Bucket='results')"
-        )
+        made = "import boto3 as b, sys; b.client('s3', endpoint_url=sys.argv[1]).create_bucket(Bucket='team')"
         subprocess.run([sys.executable, "-c", made, endpoint], env=os.environ | keys, check=True)
-        yield Remote("s3://r/store", {"endpointurl": endpoint}, keys)
+        yield Remote("s3://team/store", {"endpointurl": endpoint}, keys)
 
 
 SERVERS = {"folder": folder_remote, "ssh": ssh_remote, "s3": s3_remote}

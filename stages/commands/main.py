@@ -154,12 +154,16 @@ def verify(
     after: Annotated[
         Path | None, typer.Option(help="The release you have: this one has to name it as the one before.")
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="Hold this log (data/release/log.jsonl) against what was signed."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a release, offline: signature, digests, claims; exit 0 verified, 1 wrong, 2 cannot be judged."""
     from stages.commands.verify import verify_bundle
 
-    raise typer.Exit(verify_bundle(bundle, key, data, after, as_json))
+    raise typer.Exit(verify_bundle(bundle, key, data, after, as_json, log))
 
 
 @app.command()
