@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 unexport VIRTUAL_ENV
 
-.PHONY: repro test test-slow lint bench mlflow lock clean help
+.PHONY: repro test test-slow test-remotes lint bench mlflow mlflow-server lock clean help
 
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,6 +23,10 @@ test: $(READY) lint ## Lint, type-check and test
 test-slow: $(READY) ## The long tests: whole chains on digits, more kills, real data where it is present
 	pytest -m slow
 
+test-remotes: $(READY) ## Remotes on a folder, SSH and S3, against real servers (installs plugins that are not in the lock)
+	uv pip install --quiet --constraint requirements.lock --group remotes
+	pytest -m slow -rs tests/test_remotes.py
+
 lint: $(READY)
 	ruff check .
 	ruff format --check .
@@ -31,6 +35,11 @@ lint: $(READY)
 mlflow: $(READY) ## Open the tracked runs in a browser
 	@case "$${MLFLOW_TRACKING_URI:-}" in http*) echo "open $$MLFLOW_TRACKING_URI" ;; \
 		*) mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; esac
+
+mlflow-server: $(READY) ## Serve a team's runs: MLFLOW_BACKEND_STORE_URI=postgresql+pg8000://… make mlflow-server
+	@: "$${MLFLOW_BACKEND_STORE_URI:?postgresql+pg8000://USER:PASSWORD@HOST/DATABASE, see CONTRIBUTING.md}"
+	@exec mlflow server --host "$${MLFLOW_HOST:-127.0.0.1}" --port "$${MLFLOW_PORT:-5000}" \
+		--workers "$${MLFLOW_WORKERS:-4}" --artifacts-destination "$${MLFLOW_ARTIFACTS_DESTINATION:-mlartifacts}"
 
 lock: $(READY) ## Resolve requirements.lock anew from pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

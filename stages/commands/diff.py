@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from stages.commands.predict import trusted_bundle
 from stages.lib.artifacts import read_json, read_table
 from stages.lib.claims import Scored, read_scored
 from stages.lib.cli import flat_values
@@ -14,6 +13,7 @@ from stages.lib.gates import shown
 from stages.lib.intervals import paired_intervals
 from stages.lib.metrics import top1
 from stages.lib.payload import AUDIT, CLAIMS, SAMPLES, SCORED, VERDICT
+from stages.lib.trusted_bundle import trusted_bundle
 
 SHOWN = 20
 

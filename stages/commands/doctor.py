@@ -7,10 +7,11 @@ what it removes is empty, half written, or in git.
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stages.commands.sync import waiting
 from stages.lib.executables import dvc_command
@@ -98,20 +99,47 @@ def cut_lock() -> Iterator[Finding]:
 
 
 def reader_writer_lock() -> Iterator[Finding]:
-    """Yield DVC's list of readers and writers where it cannot be read: DVC refuses every command then."""
+    """Yield why DVC's list of readers and writers holds up every command, where it does so without cause."""
     path = DVC_FOLDER / "tmp" / "rwlock"
     try:
-        whole = isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+        listed = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
     except ValueError:
-        whole = False
-    if not whole:
+        listed = None
+    if not isinstance(listed, dict):
         yield Finding(
             f"{path} is empty or cut off, as a kill in mid-write leaves it: DVC refuses every command",
             f"end other runs of DVC here, then `rm {path}`",
             path.unlink,
         )
+        return
+    strangers = sorted({pid for pid in listed_processes(listed) if is_stranger(pid)})
+    if strangers:
+        yield Finding(
+            f"{path} says that process {', '.join(map(str, strangers))} runs DVC here, which it does not: "
+            "its number was given to another program since",
+            f"end other runs of DVC here, then `rm {path}`",
+            path.unlink,
+        )
+
+
+def listed_processes(listed: Mapping[str, Any]) -> Iterator[int]:
+    """Yield the processes that DVC's list names as readers or writers."""
+    for entry in listed.values():
+        for holders in entry.values() if isinstance(entry, dict) else ():
+            for holder in holders if isinstance(holders, list) else [holders]:
+                if isinstance(holder, dict) and isinstance(holder.get("pid"), int):
+                    yield holder["pid"]
+
+
+def is_stranger(pid: int) -> bool:
+    """Say whether a process runs, and is not DVC; DVC itself passes over those that do not run."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"dvc" not in command
 
 
 def temporary_files() -> Iterator[Finding]:

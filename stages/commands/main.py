@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stages.lib.errors import AssayError
+from stages.lib.errors import AssayError, disk_fault
 
 
 class Form(StrEnum):
@@ -143,14 +143,36 @@ def release(
         Path | None, typer.Option(help="Private key (PEM, elliptic curve) instead of this clone's own.")
     ] = None,
     parent: Annotated[Path | None, typer.Option(help="The bundle of the release before this one.")] = None,
+    tag: Annotated[
+        str, typer.Option(metavar="vX.Y.Z", help="Give the release a version: git tag model@vX.Y.Z.")
+    ] = "",
 ) -> None:
     """Sign the model that passed its gates into data/release/bundle; or override a gate, in your name."""
     from stages.commands import release as act
 
     if override:
         act.override(override, reason, by)
-    else:
+        return
+    if key or parent or not tag:
         act.release(key, parent)
+    if tag:
+        act.tag(tag)
+
+
+@app.command()
+def register(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a signed release.")] = Path(
+        "data/release/bundle"
+    ),
+    name: Annotated[str, typer.Option(help="The model's name there; default: release.name.")] = "",
+    key: Annotated[
+        Path | None, typer.Option(help="Public key you trust (PEM); default: this clone's own.")
+    ] = None,
+) -> None:
+    """Put a release into MLflow's model registry; alias champion if every gate passed."""
+    from stages.commands.register import register_bundle
+
+    register_bundle(bundle, name, key)
 
 
 @app.command()
@@ -165,12 +187,16 @@ def verify(
     after: Annotated[
         Path | None, typer.Option(help="The release you have: this one has to name it as the one before.")
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(help="Hold this log (data/release/log.jsonl) against what was signed."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a release, offline: signature, digests, claims; exit 0 verified, 1 wrong, 2 cannot be judged."""
     from stages.commands.verify import verify_bundle
 
-    raise typer.Exit(verify_bundle(bundle, key, data, after, as_json))
+    raise typer.Exit(verify_bundle(bundle, key, data, after, as_json, log))
 
 
 @app.command()
@@ -263,6 +289,12 @@ def main() -> None:
     except AssayError as error:
         typer.echo(f"assay: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        fault = disk_fault(error, Path(error.filename or "."))
+        if fault is None:
+            raise
+        typer.echo(f"assay: {fault}", err=True)
+        sys.exit(fault.exit_code)
 
 
 if __name__ == "__main__":

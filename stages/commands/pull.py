@@ -10,10 +10,10 @@ from pathlib import Path
 from stages.commands.fsck import tell
 from stages.lib.errors import AssayError
 from stages.lib.executables import dvc_command
-from stages.lib.integrity import Findings, expected_files, stored_faults
+from stages.lib.integrity import CHANGED, UNSAFE, Findings, expected_files, stored_faults
 from stages.lib.progress import say
 from stages.lib.run_cache import fetch_results
-from stages.lib.stored_outputs import cache_of, open_repo, recorded_outputs, remote_of
+from stages.lib.stored_outputs import Store, cache_of, open_repo, recorded_outputs, remote_of
 
 
 class NotSoundError(AssayError):
@@ -40,10 +40,12 @@ def pull(remote: str | None = None, *, known: bool = False) -> None:
         )
         links = _links_in_the_way(needed, Path(repo.root_dir))
     if needed.faults:
-        tell(needed, [cache], mend=False)
+        tell(needed, [cache], mend=True)
+        _drop_changed(needed, cache)
         raise NotSoundError(
             f"{len(needed.faults)} of what was fetched is missing or not what is recorded: the workspace was "
-            "left as it is"
+            "left as it is. In a clone that has it whole, `assay fsck --remote NAME --mend` puts the remote "
+            "right; then pull again"
         )
     if fetched.returncode:
         raise NotSoundError("dvc fetch failed (see above); the workspace was left as it is")
@@ -52,6 +54,13 @@ def pull(remote: str | None = None, *, known: bool = False) -> None:
     done = subprocess.run([dvc_command(), "checkout"], check=False)
     if done.returncode:
         raise NotSoundError("dvc checkout failed (see above); what was fetched is in the cache")
+
+
+def _drop_changed(found: Findings, cache: Store) -> None:
+    """Take what has other bytes than its name says out of the cache: DVC would never fetch it again."""
+    for fault in found.faults:
+        if fault.what in (CHANGED, UNSAFE):
+            Path(cache.place(fault.output.oid)).unlink(missing_ok=True)
 
 
 def _links_in_the_way(found: Findings, root: Path) -> list[Path]:

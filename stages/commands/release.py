@@ -8,18 +8,22 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stages.lib.artifacts import read_json
 from stages.lib.bundle import make_bundle, refuse_changed_sources
-from stages.lib.commit import changed_sources
+from stages.lib.commit import changed_sources, head
 from stages.lib.errors import AssayError, InputError
 from stages.lib.gates import shown
 from stages.lib.overrides import FILE, Override, read_overrides, write_overrides
 from stages.lib.payload import AUDIT, SIGNATURE, VERDICT, digest_of, files_of, sha256_of
 from stages.lib.progress import say
+from stages.lib.release_log import LOG, read_log, with_act, write_log
+from stages.lib.release_log import head as log_head
+from stages.lib.release_tag import refuse_version, tag_release, versions
 from stages.lib.signing import PUBLIC, fingerprint, own_key, own_public_key, write_public_half
 
 RELEASE, REVIEW = Path("data/release"), Path("data/review")
@@ -47,11 +51,23 @@ def release(private: Path | None = None, parent: Path | None = None) -> None:
     refuse_changed_sources()
     digest = sha256_of(files_of(parent, signed=True)[AUDIT]) if parent else None
     signer = private or own_key()
-    make_bundle(PAYLOAD, BUNDLE, signer, digest, check=lambda made: refuse_unverified(made, signer))
-    say(f"signed   {BUNDLE}")
+    act = {"act": "release", "commit": head(), "payload": digest_of(PAYLOAD), "parent": digest}
+    overridden = [gate["name"] for gate in verdict["gates"] if gate["override"] is not None]
+    log = with_act(read_log(), act | {"overridden": overridden})
+    make_bundle(PAYLOAD, BUNDLE, signer, digest, log_head(log), lambda made: refuse_unverified(made, signer))
+    write_log(log)
+    say(f"signed   {BUNDLE}; commit {LOG}")
     if private is None:
         public = own_public_key()
         say(f"key      {public}, fingerprint {fingerprint(public)}: give it to those who are to check")
+
+
+def tag(version: str) -> None:
+    """Sign unless the payload at hand is signed already, then tag the bundle for GTO and DVC."""
+    refuse_version(version, versions())
+    if not holds_payload(BUNDLE):
+        release()
+    say(f"tagged   {tag_release(BUNDLE, version)}: share it with `assay push` and `git push --tags`")
 
 
 def refuse_unverified(bundle: Path, private: Path) -> None:
@@ -115,7 +131,9 @@ def override(gate: str, reason: str, by: str) -> None:
         raise InputError("an override needs --reason and --by: it stands in the release for good")
     when = datetime.now(UTC).strftime("%Y-%m-%d")
     act = Override(gate, shown(seen["value"]), reason.strip(), by.strip(), when)
+    log = with_act(read_log(), {"act": "override", **asdict(act)})
     write_overrides(REVIEW, [*read_overrides(REVIEW), act])
+    write_log(log)
     say(f"{REVIEW / FILE}: {gate} = {act.value} is let pass by {act.by}; commit it and run `make repro`")
 
 

@@ -12,16 +12,27 @@ from stages.commands.sync import sync
 from stages.lib.config import read_params
 from stages.lib.errors import MachineError
 from stages.lib.journal import tracking_is_on
+from stages.lib.lock import only_one
 from stages.lib.mirror import configure
+from stages.lib.permissions import refuse_closed_folders
 from stages.lib.progress import say
-from stages.lib.state import project_root
+from stages.lib.state import project_root, state_folder
 
 TRAIN = Path("data/train")
 
 
 def repro(dvc_arguments: Sequence[str] = ()) -> int:
-    """Return DVC's exit code; results are shown after a whole chain that ended well, not after a part."""
+    """Return DVC's exit code; results are shown after a whole chain that ended well, not after a part.
+
+    BusyError names the process that runs the chain in this clone already.
+    """
+    refuse_closed_folders()
     check()
+    with only_one(state_folder() / "locks" / "repro.lock", "this clone"):
+        return _repro(dvc_arguments)
+
+
+def _repro(dvc_arguments: Sequence[str]) -> int:
     remove_stale_seeds(TRAIN, read_params()["train"]["seeds"])
     dvc = shutil.which("dvc")
     if dvc is None:

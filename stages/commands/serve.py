@@ -12,11 +12,11 @@ from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
 
-from stages.commands.predict import trusted_copy
 from stages.lib.artifacts import read_json
 from stages.lib.classifier import Answer, Classifier, open_classifier
 from stages.lib.payload import CLAIMS
 from stages.lib.progress import say
+from stages.lib.trusted_bundle import trusted_copy
 
 MAX_BODY_BYTES = 32 * 2**20
 AT_A_TIME = 4

@@ -6,6 +6,7 @@ waiting for a tracker costs the chain nothing; `assay sync` runs it in the foreg
 
 import argparse
 import fcntl
+import math
 import os
 import time
 from pathlib import Path
@@ -56,12 +57,15 @@ def _writer_is_gone(folder: Path) -> bool:
     return True
 
 
-def follow(idle_seconds: float) -> None:
-    """Send as stages write, until there has been nothing to do, or nobody to send to, for a while."""
+def follow(idle_seconds: float, deadline: float = math.inf) -> None:
+    """Send as stages write, until there has been nothing to do, or nobody to send to, for a while.
+
+    A stage that goes on writing holds it up, but not beyond `deadline` (of the monotonic clock).
+    """
     root = project_root()
     mirror: Mirror | None = None
     last_success = time.monotonic()
-    while time.monotonic() - last_success < idle_seconds:
+    while time.monotonic() < min(last_success + idle_seconds, deadline):
         if waiting():
             try:
                 mirror = mirror or Mirror.open(root)
@@ -83,7 +87,7 @@ def sync(wait_seconds: float = WAIT_SECONDS, *, trust_sender: bool = False) -> i
     while waiting() and time.monotonic() < deadline:
         try:
             with only_one(_lock_file(), "the tracking outbox"):
-                follow(idle_seconds=2 * POLL_SECONDS)
+                follow(2 * POLL_SECONDS, deadline)
             tried = True
         except BusyError:
             time.sleep(POLL_SECONDS)

@@ -4,11 +4,9 @@ A reader never sees half a file: each is written beside its place, synced and re
 """
 
 import csv
-import errno
 import io
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,34 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.lib.errors import MachineError
+from stages.lib.errors import naming_disk_faults
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A cell that starts so is run by spreadsheets (OWASP, CSV injection)."""
 
 
 @contextmanager
-def naming_a_full_disk(path: Path) -> Iterator[None]:
-    """Say which file found no space, and how much there is, instead of a bare OSError."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        free = shutil.disk_usage(path.parent).free if path.parent.exists() else 0
-        raise MachineError(
-            f"{path}: no space left to write it ({free:,} bytes are free there). Free some and run again: "
-            "what was there before is untouched"
-        ) from error
-
-
-@contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder; when the block ends well, sync it and rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with naming_a_full_disk(path):
+        with naming_disk_faults(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             _sync(temporary)
             temporary.replace(path)

@@ -29,10 +29,16 @@ NAME = "bundle"
 
 
 def make_bundle(
-    payload: Path, bundle: Path, private: Path, parent: str | None, check: Callable[[Path], None]
+    payload: Path,
+    bundle: Path,
+    private: Path,
+    parent: str | None,
+    log: Mapping[str, Any],
+    check: Callable[[Path], None],
 ) -> None:
     """Copy the payload, add the audit statement, sign; an older bundle in its place is replaced.
 
+    `parent` is the digest of the release before, `log` the head of the log of releases.
     `check` sees the signed bundle before it is put in place, and raises where it is not to be.
     """
     files = files_of(payload, signed=False)
@@ -42,7 +48,7 @@ def make_bundle(
     staging.mkdir(parents=True)
     for name, path in files.items():
         shutil.copyfile(path, staging / name)
-    write_json(staging / AUDIT, statement(staging, parent))
+    write_json(staging / AUDIT, statement(staging, parent, log))
     sign(staging, private, workshop / SIGNATURE)
     (workshop / SIGNATURE).replace(staging / SIGNATURE)
     check(staging)
@@ -51,7 +57,7 @@ def make_bundle(
     workshop.rmdir()
 
 
-def statement(folder: Path, parent: str | None) -> dict[str, Any]:
+def statement(folder: Path, parent: str | None, log: Mapping[str, Any]) -> dict[str, Any]:
     """Return the in-toto statement over the files in `folder`."""
     return {
         "_type": STATEMENT,
@@ -70,6 +76,7 @@ def statement(folder: Path, parent: str | None) -> dict[str, Any]:
             "facts": read_json(folder / FACTS)["facts"],
             "verdict": read_json(folder / VERDICT),
             "parent": parent,
+            "log": dict(log),
         },
     }
 

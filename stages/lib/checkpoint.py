@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from stages.lib.artifacts import naming_a_full_disk
-from stages.lib.errors import InputError, MachineError
+from stages.lib.errors import InputError, MachineError, naming_disk_faults
 from stages.lib.lock import is_writer
 from stages.lib.progress import say
 
@@ -57,7 +56,7 @@ class CheckpointStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._drop_unfinished()
         try:
-            with naming_a_full_disk(self.folder / name):
+            with naming_disk_faults(self.folder / name):
                 self._write(self.folder / f".tmp-{epoch}", self.folder / name, content)
         except MachineError:
             self._drop_unfinished()

@@ -11,14 +11,14 @@ import sys
 import tempfile
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stages.lib.artifacts import write_json
 from stages.lib.config import PARAMS_FILE, Section, load_section, load_view, read_params
-from stages.lib.errors import AssayError, MachineError
+from stages.lib.errors import AssayError, MachineError, disk_fault
 from stages.lib.journal import Journal, start_sender, tracking_is_on
 from stages.lib.lock import die_with_parent, is_writer, only_one
 from stages.lib.provenance import inputs_of_running, running_stage_name
@@ -61,6 +61,12 @@ def stage_main(
     except AssayError as error:
         print(f"\n{module}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except OSError as error:
+        fault = disk_fault(error, Path(error.filename or "."))
+        if fault is None:
+            raise
+        print(f"\n{module}: {fault}", file=sys.stderr)  # noqa: T201
+        sys.exit(fault.exit_code)
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"):  # torch's own
             raise
@@ -163,7 +169,8 @@ def _recorded(module: str, params: Mapping[str, Any]) -> Iterator[Context]:
     try:
         yield _context(module, inputs.key(), journal)
     except BaseException as error:
-        journal.fail(f"{type(error).__name__}: {error}")
+        with suppress(MachineError):  # the disk that stopped the stage takes no record of it either
+            journal.fail(f"{type(error).__name__}: {error}")
         raise
 
 

@@ -4,6 +4,7 @@ A fault names the file of the workspace and its stage, whatever object it was fo
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,13 +75,14 @@ def stored_faults(files: Sequence[Output], store: Store) -> list[Fault]:
         if output.cached:
             by_oid.setdefault(output.oid, []).append(output)
     faults = []
-    for oid, outputs in track(by_oid.items(), f"objects hashed in {store.name}", len(by_oid)):
-        found = store.digest(oid)
-        if found is None:
-            faults += [_absent(store, output) for output in outputs]
-        elif found != oid:
-            told = f"is stored with other bytes than recorded ({store.place(oid)})"
-            faults += [Fault(store.name, CHANGED, output, told) for output in outputs]
+    with ThreadPoolExecutor(store.workers) as pool:
+        digests = track(pool.map(store.digest, by_oid), f"objects hashed in {store.name}", len(by_oid))
+        for (oid, outputs), found in zip(by_oid.items(), digests, strict=True):
+            if found is None:
+                faults += [_absent(store, output) for output in outputs]
+            elif found != oid:
+                told = f"is stored with other bytes than recorded ({store.place(oid)})"
+                faults += [Fault(store.name, CHANGED, output, told) for output in outputs]
     return faults
 
 

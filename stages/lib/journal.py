@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stages.lib.commit import changed_sources, head
+from stages.lib.errors import naming_disk_faults
 from stages.lib.provenance import Inputs, pipeline_key
 from stages.lib.state import state_folder
 
@@ -68,8 +69,9 @@ class Journal:
         if not tracking_is_on():
             return cls.silent()
         folder = outbox() / f"{time.time_ns()}-{stage.replace('@', '-')}-{os.getpid()}"
-        folder.mkdir(parents=True)
-        journal = cls(folder, (folder / EVENTS).open("a", encoding="utf-8"))
+        with naming_disk_faults(folder):
+            folder.mkdir(parents=True)
+            journal = cls(folder, (folder / EVENTS).open("a", encoding="utf-8"))
         assert journal._file is not None
         fcntl.flock(journal._file, fcntl.LOCK_EX)
         nested = {"parent": asdict(parent)} if parent else {}
@@ -102,14 +104,17 @@ class Journal:
         if self._file is None:
             return
         line = {"event": event, "time": time.time_ns() // 1_000_000, **content}
-        self._file.write(json.dumps(line, sort_keys=True) + "\n")
-        self._file.flush()
+        with naming_disk_faults(Path(self._file.name)):
+            self._file.write(json.dumps(line, sort_keys=True) + "\n")
+            self._file.flush()
 
     def _copy(self, path: Path) -> None:
         assert self.folder is not None
         if path.suffix in SHOWN and path.stat().st_size <= MAX_ARTIFACT_BYTES:
-            (self.folder / "artifacts").mkdir(exist_ok=True)
-            shutil.copyfile(path, self.folder / "artifacts" / path.name)
+            place = self.folder / "artifacts" / path.name
+            with naming_disk_faults(place):
+                place.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, place)
 
 
 def _identity(stage: str, inputs: Inputs) -> dict[str, Any]:

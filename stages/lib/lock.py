@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.lib.errors import BusyError
+from stages.lib.errors import BusyError, naming_disk_faults
 
 _PR_SET_PDEATHSIG = 1
 
@@ -17,17 +17,19 @@ _PR_SET_PDEATHSIG = 1
 @contextmanager
 def only_one(path: Path, what: str) -> Iterator[None]:
     """Hold an exclusive lock on `path`; BusyError names the process that has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="ascii") as file:
+    with naming_disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="ascii")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise BusyError(f"{what} is being written by process {holder}: wait for it, or end it") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with naming_disk_faults(path):
+            file.truncate(0)
+            os.write(file.fileno(), str(os.getpid()).encode())  # nothing may be left to write at the end
         yield
 
 

@@ -9,25 +9,36 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.artifacts import read_json, write_json
+from stages.lib.artifacts import read_json, write_json, write_text
 from stages.lib.journal import EVENTS, Parent
+from stages.lib.state import state_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "assay"
 PARENT_STAGE = "pipeline"
+CLONE_TAG = "assay.clone"
 MAX_PARAM_CHARACTERS = 6000
 """MLflow cuts longer values without a word; we cut them and say so in a tag."""
 
 BATCH = 500
 """Metrics in one call; the server takes 1,000."""
+
+
+def clone_id() -> str:
+    """Return a random name of this clone's state, made on first use: runs are resumed by who began them."""
+    path = state_folder() / "tracking" / "clone"
+    if not path.exists():
+        write_text(path, f"{secrets.token_hex(8)}\n")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def configure(root: Path) -> str:
@@ -85,15 +96,19 @@ class Mirror:
             self.client.set_terminated(read_json(sent)["run_id"], "KILLED")
 
     def _run_of(self, start: Mapping[str, Any]) -> str:
-        """Find the run of this stage key that goes on, or create one under its parent."""
-        stage, key = start["stage"], start["stage_key"]
+        """Find the run of this stage key that goes on, or create one under its parent.
+
+        A colleague may be computing the same stage of the same commit right now: only this clone's unfinished
+        run goes on. A run with a title (a search, or a trial of one) is one for all that share the search.
+        """
+        stage, key, own = start["stage"], start["stage_key"], clone_id()
         title = start.get("title", "")
-        goes_on = [run for run in self.find(stage, key) if title or run.info.status != "FINISHED"]
+        goes_on = [run for run in self.find(stage, key) if title or _is_unfinished(run, own)]
         if goes_on:
             run_id = str(goes_on[0].info.run_id)
             self.client.update_run(run_id, "RUNNING")
             return run_id
-        tags = _tags(start) | {"mlflow.parentRunId": self._parent(start)}
+        tags = _tags(start) | {CLONE_TAG: own, "mlflow.parentRunId": self._parent(start)}
         run = self.client.create_run(self.experiment_id, start["time"], tags, run_name=title or stage)
         self._describe(str(run.info.run_id), start)
         return str(run.info.run_id)
@@ -149,6 +164,10 @@ class Mirror:
         metrics = [Metric(key, value, time, step) for key, value in values.items() if math.isfinite(value)]
         for first in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[first : first + BATCH])
+
+
+def _is_unfinished(run: Any, clone: str) -> bool:
+    return run.data.tags.get(CLONE_TAG) == clone and run.info.status != "FINISHED"
 
 
 def _parent_of(start: Mapping[str, Any]) -> Parent:

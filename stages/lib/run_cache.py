@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from stages.lib.errors import MachineError
-from stages.lib.stored_outputs import Store
+from stages.lib.stored_outputs import Store, reaching
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -31,16 +31,18 @@ def known_results(cache_folder: Path) -> Iterator[set[str]]:
 def send_results(repo: "Repo", remote: str | None, cache: Store, far: Store) -> int:
     """Send every result that the run cache knows and the cache still holds; return how many."""
     whole = [oids for oids in _known(repo) if all(cache.holds(oid) for oid in oids)]
-    _transfer(cache, far, set().union(*whole))
-    repo.stage_cache.push(remote)
+    transfer_objects(cache, far, set().union(*whole))
+    with reaching(far.name):
+        repo.stage_cache.push(remote)
     return len(whole)
 
 
 def fetch_results(repo: "Repo", remote: str | None, cache: Store, far: Store) -> int:
     """Fetch what the remote's run cache knows, and the files of each result that the remote holds whole."""
-    repo.stage_cache.pull(remote)
+    with reaching(far.name):
+        repo.stage_cache.pull(remote)
     whole = [oids for oids in _known(repo) if all(cache.holds(oid) or far.holds(oid) for oid in oids)]
-    _transfer(far, cache, {oid for oids in whole for oid in oids if not cache.holds(oid)})
+    transfer_objects(far, cache, {oid for oids in whole for oid in oids if not cache.holds(oid)})
     return len(whole)
 
 
@@ -48,14 +50,16 @@ def _known(repo: "Repo") -> list[set[str]]:
     return list(known_results(Path(repo.cache.local_cache_dir)))
 
 
-def _transfer(source: Store, target: Store, oids: set[str]) -> None:
+def transfer_objects(source: Store, target: Store, oids: set[str]) -> None:
+    """Copy objects, and the files of those that are folders; MachineError where some could not be copied."""
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.transfer import transfer
 
     if not oids:
         return
     wanted = {HashInfo("md5", oid) for oid in oids}
-    failed = transfer(source.odb, target.odb, wanted, shallow=False, cache_odb=source.odb).failed
+    with reaching(f"{source.name} or {target.name}"):
+        failed = transfer(source.odb, target.odb, wanted, shallow=False, cache_odb=source.odb).failed
     if failed:
         raise MachineError(
             f"{len(failed)} object(s) could not be brought from {source.name} to {target.name}"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from model_signing import hashing
 
 PRIVATE, PUBLIC = "release.key", "release.pub"
+KEY_VARIABLE = "ASSAY_RELEASE_KEY"
+"""Names the public key that this machine trusts, where no command line can: in a model server."""
 
 
 def own_key() -> Path:
@@ -34,6 +36,14 @@ def own_key() -> Path:
 def own_public_key() -> Path:
     """Return where the public half of this clone's key is, or would be."""
     return state_folder() / "keys" / PUBLIC
+
+
+def trusted_key() -> Path | None:
+    """Return the public key trusted here unless another is named: KEY_VARIABLE's, else this clone's own."""
+    named = os.environ.get(KEY_VARIABLE)
+    if named:
+        return Path(named)
+    return own_public_key() if own_public_key().exists() else None
 
 
 def make_key(folder: Path) -> None:

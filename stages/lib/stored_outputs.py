@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from stages.lib.errors import InputError, MachineError
+from stages.lib.errors import AssayError, InputError, MachineError
 from stages.lib.tree_object import MAX_BYTES
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc_data.hashfile.db import HashFileDB
+
+
+WORKERS = 16
+"""Objects read from a remote at once, DVC's own order of magnitude."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,22 @@ class Store:
         """Return where an object lies, or would lie."""
         return self.odb.oid_to_path(oid)
 
+    @property
+    def workers(self) -> int:
+        """Return how many objects are worth reading at once: far away, waiting is most of the work."""
+        return 1 if self.odb.fs.protocol == "local" else WORKERS
+
     def digest(self, oid: str) -> str | None:
         """Hash an object's bytes; None where there is no such object."""
         try:
-            with self.odb.fs.open(self.place(oid), "rb") as file:
+            with reaching(self.name), self.odb.fs.open(self.place(oid), "rb") as file:
                 return md5_of(file)
         except FileNotFoundError:
             return None
 
     def read(self, oid: str) -> bytes:
         """Return an object's bytes; FileNotFoundError where there is none, InputError where it is huge."""
-        with self.odb.fs.open(self.place(oid), "rb") as file:
+        with reaching(self.name), self.odb.fs.open(self.place(oid), "rb") as file:
             content: bytes = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise InputError(f"{self.place(oid)}: more than {MAX_BYTES} bytes, which no tree has")
@@ -57,15 +66,30 @@ class Store:
 
     def holds(self, oid: str) -> bool:
         """Say whether the object is there, whatever its bytes."""
-        return bool(self.odb.fs.exists(self.place(oid)))
+        with reaching(self.name):
+            return bool(self.odb.fs.exists(self.place(oid)))
 
     def get(self, oid: str, place: Path) -> None:
         """Copy an object to a local file."""
-        self.odb.fs.get_file(self.place(oid), str(place))
+        with reaching(self.name):
+            self.odb.fs.get_file(self.place(oid), str(place))
 
     def put(self, oid: str, content: Path) -> None:
         """Put a local file in the object's place."""
-        self.odb.fs.put_file(str(content), self.place(oid))
+        with reaching(self.name):
+            self.odb.fs.put_file(str(content), self.place(oid))
+
+
+@contextmanager
+def reaching(name: str) -> Iterator[None]:
+    """Turn what a store's driver raises into one message; that an object is not there passes as it is."""
+    try:
+        yield
+    except (AssayError, FileNotFoundError):
+        raise
+    except Exception as error:  # (what drivers of SSH, S3 and others raise has no ancestor in common)
+        told = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise MachineError(f"{name} cannot be reached, or does not answer as it should: {told}") from error
 
 
 def md5_of(file: BinaryIO) -> str:
@@ -112,9 +136,5 @@ def cache_of(repo: "Repo") -> Store:
 
 def remote_of(repo: "Repo", name: str | None) -> Store:
     """Return a remote by its name, or the default one; MachineError where it cannot be reached."""
-    from dvc.exceptions import DvcException
-
-    try:
+    with reaching(f"remote {name}" if name else "the default remote"):
         return Store(f"remote {name}" if name else "the default remote", repo.cloud.get_remote_odb(name))
-    except (DvcException, OSError) as error:
-        raise MachineError(f"remote {name or ''}: {error}") from error

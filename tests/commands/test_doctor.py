@@ -1,5 +1,8 @@
 """What an interruption leaves is explained with the way back, and mended where nothing can be lost."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +115,35 @@ def test_records_that_wait_and_a_half_made_bundle_are_named(team: DvcProject) ->
     (team.root / "data/release/.bundle.new").mkdir(parents=True)
     assert [what.split()[0] for what in told()] == ["1", "data/release/.bundle.new"]
     assert doctor(mend=True) == 1
+
+
+def test_F17_a_number_given_to_another_program_since_holds_nobody_up(team: DvcProject) -> None:
+    """A container starts again, and what was DVC's process number is somebody else's."""
+    other = subprocess.Popen(["sleep", "60"])
+    path = team.root / ".dvc" / "tmp" / "rwlock"
+    holder = {"pid": other.pid, "cmd": "dvc repro"}
+    path.write_text(json.dumps({"write": {str(team.root / "data/one/rows.csv"): holder}, "read": {}}))
+    try:
+        held_up = team.run("dvc", "repro", "--force", "one")
+        assert held_up.returncode != 0, "what DVC (3.67) does; where it no longer does, this may go"
+        assert str(other.pid) in held_up.stderr
+        (what,) = told()
+        assert f"process {other.pid} runs DVC here, which it does not" in what
+        assert doctor(mend=True) == 0
+        assert team.run("dvc", "repro", "--force", "one").returncode == 0
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_F17_a_process_that_is_dvc_is_left_alone(team: DvcProject) -> None:
+    running = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "dvc", "repro"])
+    path = team.root / ".dvc" / "tmp" / "rwlock"
+    content = json.dumps({"read": {"a": [{"pid": running.pid, "cmd": "dvc repro"}]}, "write": {}})
+    path.write_text(content)
+    try:
+        assert doctor(mend=True) == 0
+        assert path.read_text() == content
+    finally:
+        running.kill()
+        running.wait()

@@ -24,6 +24,7 @@ from stages.lib.errors import InputError
 from stages.lib.image_store import encode_png
 from stages.lib.payload import CALIBRATION, CLASSES, SCORED
 from stages.lib.signing import PUBLIC
+from stages.lib.trusted_bundle import trusted_copy
 from tests.release_fixture import Project
 
 ROOT = Path(__file__).parents[2]
@@ -219,7 +220,7 @@ def test_W10_W15_a_bundle_that_changes_after_its_check_changes_nothing(
     project: Project, pictures: list[Path]
 ) -> None:
     expected = answers(project.bundle, pictures[:3])
-    with predict.trusted_copy(project.bundle, project.keys / PUBLIC) as copy:
+    with trusted_copy(project.bundle, project.keys / PUBLIC) as copy:
         for path in project.bundle.iterdir():
             path.write_bytes(b"")
         assert answers(copy, pictures[:3]) == expected
