@@ -1,8 +1,9 @@
 """report.html: one self-contained page that says what the model is worth, and shows what every stage found.
 
-No script at all: charts are inline SVG with tooltips, pictures are data URIs, and the page's own policy
-(Content-Security-Policy) forbids everything else: a hostile class or file name could not act even if escaping
-failed. Text passes jinja2 with autoescape. The same artifacts give the same bytes: no clock, no path.
+Whole without a script: charts are inline SVG, pictures are data URIs. Scripts let plots zoom and tables sort
+(`report_scripts.py`); the page's own policy (Content-Security-Policy) names their hashes and forbids all else,
+so a hostile class or file name could not act even if escaping failed. Text passes jinja2 with autoescape. The
+same artifacts give the same bytes: no clock, no path.
 
 Each subject has its module and its template: report_results, report_errors, report_data, report_training.
 """
@@ -19,6 +20,7 @@ from stages.lib.report_data import data_part, pictured_findings
 from stages.lib.report_errors import error_part
 from stages.lib.report_leaks import leak_part
 from stages.lib.report_results import results_part, verdict_part
+from stages.lib.report_scripts import script_part
 from stages.lib.report_training import training_part
 from stages.lib.report_trust import trust_part
 from stages.lib.scored_rows import Evaluation, MainRows, main_rows, worst_errors
@@ -51,6 +53,7 @@ def build_report(evaluation: Evaluation, folders: Folders) -> str:
         | error_part(evaluation, rows, counts, findings, shown)
         | data_part(findings, shown)
         | training_part(findings)
+        | script_part()
     )
 
 

@@ -79,7 +79,7 @@ def gain_rows(gains: Mapping[str, Record]) -> list[dict[str, Any]]:
 def risk_chart(evaluation: Evaluation) -> Any:
     """Return errors among answered images over the share that is answered."""
     curve = np.array(evaluation.tables.curve, dtype=np.float64)
-    rows = ((1, "errors", "first"), (2, "lower end", "second"), (3, "upper end", "second"))
+    rows = ((1, "errors", "first"), (2, "lower end", "bound"), (3, "upper end", "bound"))
     lines = [charts.Series(name, curve[:, 0], curve[:, column], style) for column, name, style in rows]
     level = report_words.percent(evaluation.confidence, 0)
     summary = (
@@ -109,7 +109,11 @@ def robustness_charts(evaluation: Evaluation) -> list[tuple[str, int, Any]]:
         columns = np.array(sorted(rows), dtype=np.float64)
         lines = [
             charts.Series(name, columns[:, 0], columns[:, at], style)
-            for at, name, style in ((1, "accuracy", "first"), (2, "lower", "second"), (3, "upper", "second"))
+            for at, name, style in (
+                (1, "accuracy", "first"),
+                (2, "lower end", "bound"),
+                (3, "upper end", "bound"),
+            )
         ]
         told = ", ".join(f"{row[1]:.1%} at {row[0]:g}" for row in columns)
         summary = f"Test accuracy under {kind}: {told}"
