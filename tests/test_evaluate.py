@@ -44,7 +44,7 @@ def results(made, tmp_path_factory):
 def test_every_prediction_gets_the_record_that_the_contract_names(results):
     wanted = {"n", "top1_accuracy", "top1_accuracy_ci", "balanced_accuracy", "macro_f1", "log_loss", "ece"}
     wanted |= {"topk_accuracy", "auroc", "brier", "ece_adaptive"}
-    with_intervals = ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "ece_adaptive")
+    with_intervals = ("balanced_accuracy", "macro_f1", "auroc", "log_loss", "brier", "ece", "ece_adaptive")
     for split in ("val", "test"):
         assert {"dummy", "linear", "seed0", "seed1", "ensemble", "student"} <= set(results[split])
         also = {f"{name}_ci" for name in with_intervals} if split == "test" else set()

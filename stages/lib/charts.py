@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: whole without a script, in print and for screen readers; a script makes them zoom.
+"""Charts as inline SVG: whole without a script, in print and for screen readers; a script lets them zoom.
 
 Elements are built as a tree, so that text from data is escaped by construction. Colours are CSS classes
 (`report.css.jinja`), so that one chart serves light and dark. Each mark carries a <title>: the tooltip.

@@ -1,9 +1,9 @@
 """report.html: one self-contained page that says what the model is worth, and shows what every stage found.
 
 Whole without a script: charts are inline SVG, pictures are data URIs. Scripts let plots zoom and tables sort
-(`report_scripts.py`); the page's own policy (Content-Security-Policy) names their hashes and forbids all else,
-so a hostile class or file name could not act even if escaping failed. Text passes jinja2 with autoescape. The
-same artifacts give the same bytes: no clock, no path.
+(`report_scripts.py`); the page's own policy (Content-Security-Policy) names their hashes and forbids all else:
+a hostile class or file name could not act even if escaping failed. Text passes jinja2 with autoescape. The same
+artifacts give the same bytes: no clock, no path.
 
 Each subject has its module and its template: report_results, report_errors, report_data, report_training.
 """
