@@ -1,9 +1,9 @@
 """report.html: one self-contained page that says what the model is worth, and shows what every stage found.
 
 Whole without a script: charts are inline SVG, pictures are data URIs. Scripts let plots zoom and tables sort
-(`report_scripts.py`); the page's own policy (Content-Security-Policy) names their hashes and forbids all else:
-a hostile class or file name could not act even if escaping failed. Text passes jinja2 with autoescape. The same
-artifacts give the same bytes: no clock, no path.
+(`report_scripts.py`). The page's policy (Content-Security-Policy) names their hashes and forbids all else: a
+hostile class or file name could not act even if escaping failed. Text passes jinja2 with autoescape. The
+same artifacts give the same bytes: no clock, no path.
 
 Each subject has its module and its template: report_results, report_errors, report_data, report_training.
 """
@@ -18,7 +18,7 @@ from stages.lib.prior_findings import Findings, Folders, read_findings
 from stages.lib.report_cards import MOST_PICTURES
 from stages.lib.report_data import data_part, pictured_findings
 from stages.lib.report_errors import error_part
-from stages.lib.report_leaks import leak_part
+from stages.lib.report_leaks import leak_part, pictured_leaks
 from stages.lib.report_results import results_part, verdict_part
 from stages.lib.report_scripts import script_part
 from stages.lib.report_training import training_part
@@ -48,7 +48,7 @@ def build_report(evaluation: Evaluation, folders: Folders) -> str:
     return render(
         verdict_part(evaluation, rows, counts, findings)
         | results_part(evaluation)
-        | leak_part(evaluation.results)
+        | leak_part(evaluation.results, findings, shown)
         | trust_part(evaluation)
         | error_part(evaluation, rows, counts, findings, shown)
         | data_part(findings, shown)
@@ -82,4 +82,4 @@ def render(page: Mapping[str, Any]) -> str:
 
 def _pictured(rows: MainRows, findings: Findings) -> set[str]:
     errors = {rows.sample_ids[row] for row in worst_errors(rows)[:MOST_PICTURES]}
-    return errors | pictured_findings(findings)
+    return errors | pictured_findings(findings) | pictured_leaks(findings)

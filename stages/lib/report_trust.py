@@ -20,13 +20,31 @@ Record = Mapping[str, Any]
 MOST_SLICES = 10
 
 METRICS = (
-    ("balanced_accuracy", "balanced accuracy"),
-    ("macro_f1", "macro F1"),
-    ("log_loss", "log loss"),
-    ("brier", "Brier"),
-    ("ece", "ECE"),
-    ("ece_adaptive", "ECE, bins of equal n"),
+    (
+        "balanced_accuracy",
+        "balanced accuracy",
+        "mean over classes; far below accuracy, collect rare classes",
+    ),
+    ("macro_f1", "macro F1", "far below balanced accuracy, a class is named too often: see precision"),
+    (
+        "auroc",
+        "AUROC",
+        "chance that a class's image outranks another; low for one class, add its images",
+    ),
+    ("log_loss", "log loss", "nats; above the dummy's, its probabilities are worse than none: warm them"),
+    (
+        "brier",
+        "Brier",
+        "squared error of the probabilities, 0 to 2; compare it with the dummy's",
+    ),
+    ("ece", "ECE", "mean gap of confidence and accuracy; an interval far above 0: do not act on confidences"),
+    (
+        "ece_adaptive",
+        "ECE, bins of equal n",
+        "the same; trust this one where most answers lie in one bin",
+    ),
 )
+"""(key, name, what it says and what to do)."""
 
 UNMEASURED = ("pretraining", "augmentation")
 """Ingredients that only networks trained without them can tell of."""
@@ -44,11 +62,14 @@ def trust_part(evaluation: Evaluation) -> dict[str, Any]:
     """Return what report_trust.html.jinja shows."""
     record = evaluation.results["test"][evaluation.main]
     return {
-        "more_metrics": [(name, record[key], record[f"{key}_ci"]) for key, name in METRICS],
+        "more_metrics": [
+            (name, record[key], record[f"{key}_ci"], meaning)
+            for key, name, meaning in METRICS
+            if record[key] is not None
+        ],
         "topk": record["topk_accuracy"],
-        "auroc": record["auroc"],
         "chosen_sentence": chosen_sentence(evaluation.results["chosen_on_val"]),
-        "diversity_sentence": diversity_sentence(evaluation.results["diversity"]["test"]),
+        "diversity_sentence": diversity_sentence(evaluation.results["diversity"]["test"], record["n"]),
         "truth_sentence": truth_sentence(evaluation.results["noise_corrected"]),
         "gain_rows": gain_rows(evaluation.results["gains"]),
         "not_measured": [name for name in UNMEASURED if name not in evaluation.results["gains"]],

@@ -49,13 +49,14 @@ def truth_sentence(found: Record) -> str:
     )
 
 
-def diversity_sentence(diversity: Record | None) -> str:
+def diversity_sentence(diversity: Record | None, n: int) -> str:
     """Return how far the networks differ, which is what an ensemble lives on; empty with one network."""
     if diversity is None:
         return ""
     return (
         f"Two of the networks name different classes for {report_words.percent(diversity['disagreement'])} "
-        f"of test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can mend."
+        f"of {n:,} test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can "
+        "mend. Where they hardly differ, more networks bring little: vary data or architecture instead."
     )
 
 

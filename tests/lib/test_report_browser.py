@@ -82,30 +82,30 @@ def test_the_page_asks_for_nothing_and_the_console_stays_empty(shown, page):
 
 
 def test_a_column_of_numbers_sorts_by_value_and_comes_back(shown):
-    before = column(shown, 6)
-    button = f"{heading(shown, 6)}.querySelector('button')"
+    before = column(shown, 5)
+    button = f"{heading(shown, 5)}.querySelector('button')"
     shown.run(f"{button}.click()")
-    values = [float(text) for text in column(shown, 6)]
+    values = [float(text) for text in column(shown, 5)]
     assert values == sorted(values, reverse=True)
-    assert shown.run(f"{heading(shown, 6)}.ariaSort") == "descending"
+    assert shown.run(f"{heading(shown, 5)}.ariaSort") == "descending"
     shown.run(f"{button}.click()")
-    assert [float(text) for text in column(shown, 6)] == sorted(values)
+    assert [float(text) for text in column(shown, 5)] == sorted(values)
     shown.run(f"{button}.click()")
-    assert column(shown, 6) == before
-    assert shown.run(f"{heading(shown, 6)}.ariaSort") is None
+    assert column(shown, 5) == before
+    assert shown.run(f"{heading(shown, 5)}.ariaSort") is None
 
 
 def test_the_keyboard_sorts_text_and_equal_rows_keep_their_order(shown):
-    before = list(zip(column(shown, 1), column(shown, 8), strict=True))
-    shown.run(f"{heading(shown, 8)}.querySelector('button').focus()")
+    before = list(zip(column(shown, 1), column(shown, 7), strict=True))
+    shown.run(f"{heading(shown, 7)}.querySelector('button').focus()")
     shown.key("Enter", "\r")
-    assert shown.run(f"{heading(shown, 8)}.ariaSort") == "descending"
-    assert list(zip(column(shown, 1), column(shown, 8), strict=True)) == before  # all have the same n
+    assert shown.run(f"{heading(shown, 7)}.ariaSort") == "descending"
+    assert list(zip(column(shown, 1), column(shown, 7), strict=True)) == before  # all have the same n
     shown.run(f"{heading(shown, 1)}.querySelector('button').focus()")
     shown.key(" ", " ")
     names = column(shown, 1)
     assert names == sorted(names)
-    assert shown.run(f"{heading(shown, 8)}.ariaSort") is None
+    assert shown.run(f"{heading(shown, 7)}.ariaSort") is None
 
 
 def test_rows_of_different_questions_never_mix(shown):
