@@ -44,12 +44,16 @@ def make_run(
     labels: np.ndarray,
     word: str = "plain",
     seed: int = 0,
+    split: np.ndarray | None = None,
 ) -> MadeRun:
-    """Write all folders below `root`; `word` stands wherever a user's or a stage's free text may stand."""
+    """Write all folders below `root`; `word` stands wherever a user's or a stage's free text may stand.
+
+    `split` (N,) text is drawn where it is not given.
+    """
     rng = np.random.default_rng(seed)
     ids = tuple(f"s{row:05d}" for row in range(len(labels)))
-    split = rng.choice(["train", "val", "test"], size=len(labels), p=[0.6, 0.2, 0.2])
-    run = MadeRun(root, ids, labels, split, tuple(classes))
+    drawn = rng.choice(["train", "val", "test"], size=len(labels), p=[0.6, 0.2, 0.2])
+    run = MadeRun(root, ids, labels, drawn if split is None else split, tuple(classes))
     _ingest(run, pixels, word)
     _findings(run, word)
     _curation(run, word)

@@ -17,7 +17,8 @@ THUMBNAIL = 96
 """Longest side in pixels of an inlined picture: sharp enough at the size shown."""
 
 JPEG_QUALITY = 88
-"""What is made smaller is no longer exact: as JPEG it takes 4 kB, as PNG some 18, and a page shows 200."""
+KEPT_BYTES = 6144
+"""A photograph of 96 pixels takes 18 kB as PNG and 4 as JPEG, and a page shows 200; small ones stay exact."""
 
 
 def stored_pngs(ingest: Path, sample_ids: Collection[str]) -> dict[str, bytes]:
@@ -40,11 +41,11 @@ def picture_uri(encoded: bytes, kind: str = "png") -> str:
 
 
 def thumbnail_uri(encoded: bytes, side: int = THUMBNAIL) -> str:
-    """Return a data URI of the PNG itself where no side is longer than `side`, else of a smaller JPEG."""
+    """Return a data URI of the PNG itself where it is within `side` and KEPT_BYTES, else of a JPEG."""
     from PIL import Image
 
     with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:
-        if max(image.size) <= side:
+        if max(image.size) <= side and len(encoded) <= KEPT_BYTES:
             return picture_uri(encoded)
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
