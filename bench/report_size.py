@@ -4,9 +4,9 @@
 
 With 10 classes the pictures are CIFAR-10's test part (../shared/data or ASSAY_SHARED_DATA), enlarged to
 `--side`; with other numbers, or without that file, they are noise, the worst that compression can meet. The
-findings of the earlier stages and the predictions are made up (tests/made_run.py), as many as a real run has or
-more; 2,000 more images are val and 2,000 train, and forty of the test images leak. Prints CPU seconds and peak
-memory of `evaluate`, bytes of the page, milliseconds to its first paint and its load, its full height, what the
+findings of the earlier stages and the predictions are made up (tests/made_run.py), as many as a real run has;
+2,000 more images are val and 2,000 train, and forty of test leak. Prints CPU seconds and peak memory of
+`evaluate`, bytes of the page, milliseconds to its first paint and its load, its full height, what the
 console said and what the page asked for.
 """
 

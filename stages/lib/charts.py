@@ -124,17 +124,25 @@ def _canvas(summary: str) -> Tree.Element:
 
 def _axes(svg: Tree.Element, frame: Frame, x_label: str, y_label: str) -> None:
     bottom, left = HEIGHT - BOTTOM, LEFT
-    for value in ticks(*frame.y):
+    for value, label in _labelled(ticks(*frame.y)):
         y = frame.at(frame.x[0], value)[1]
         _add(svg, "line", x1=left, y1=y, x2=WIDTH - RIGHT, y2=y, style="grid")
-        _text(svg, left - 6, y + 3.5, _short(value), "tick end")
-    for value in ticks(*frame.x):
+        _text(svg, left - 6, y + 3.5, label, "tick end")
+    for value, label in _labelled(ticks(*frame.x)):
         x = frame.at(value, frame.y[0])[0]
-        _text(svg, x, bottom + 14, _short(value), "tick middle")
+        _text(svg, x, bottom + 14, label, "tick middle")
     _add(svg, "line", x1=left, y1=bottom, x2=WIDTH - RIGHT, y2=bottom, style="axis")
     _text(svg, (left + WIDTH - RIGHT) / 2, HEIGHT - 4, x_label, "label middle")
     turned = _text(svg, 0, 0, y_label, "label middle")
     turned.set("transform", f"translate(11 {_number((TOP + bottom) / 2)}) rotate(-90)")
+
+
+def _labelled(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Return the values with as many digits as tell them apart: 0.9996 beside 0.9998, not 1 and 1."""
+    digits = 3
+    while digits < 8 and len({f"{value:.{digits}g}" for value in values}) < len(values):
+        digits += 1
+    return [(value, f"{value:.{digits}g}") for value in values]
 
 
 def _line(svg: Tree.Element, frame: Frame, line: Series) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from stages.lib import charts, metrics, report_words
+from stages.lib.confusion_blocks import Block, confusion_blocks
 from stages.lib.intervals import Interval, accuracy_interval
 from stages.lib.pictures import Picture
 from stages.lib.prior_findings import Findings
@@ -17,6 +18,8 @@ from stages.lib.report_cards import (
     source_name,
 )
 from stages.lib.scored_rows import Evaluation, MainRows, worst_errors
+
+MOST_BLOCKS = 15
 
 
 def error_part(
@@ -37,6 +40,7 @@ def error_part(
         "n_classes": len(classes),
         "matrix": _matrix(classes, counts) if len(classes) <= MOST_CLASSES_IN_MATRIX else None,
         "classes": classes,
+        "blocks": _named_blocks(classes, counts) if len(classes) > MOST_CLASSES_IN_MATRIX else [],
         "confused": confused_pairs(classes, counts)[:MOST_ROWS],
         "calibration": list(zip(bins, bin_intervals(evaluation, rows), strict=True)),
         "calibration_chart": charts.reliability_chart(bins, summary),
@@ -51,6 +55,10 @@ def _matrix(classes: Sequence[str], counts: np.ndarray) -> list[tuple[str, list[
         (name, [{"n": n, "share": share} for n, share in zip(row.tolist(), shares.tolist(), strict=True)])
         for name, row, shares in zip(classes, counts, counts / actual, strict=True)
     ]
+
+
+def _named_blocks(classes: Sequence[str], counts: np.ndarray) -> list[tuple[list[str], Block]]:
+    return [([classes[k] for k in one.classes], one) for one in confusion_blocks(counts)[:MOST_BLOCKS]]
 
 
 def confused_pairs(classes: Sequence[str], counts: np.ndarray) -> list[tuple[str, str, int, int]]:

@@ -20,7 +20,7 @@ def leak_part(results: Mapping[str, Any], findings: Findings, shown: Mapping[str
     records = found["predictions"]
     return {
         "leaks_template": TEMPLATE,
-        "leak_meaning": found["meaning"],
+        "leak_meaning": results["story"]["duplicate_tax"],
         "leak_rows": [
             (name, records[name]) for name in in_order(list(records)) if records[name]["tax"] is not None
         ],

@@ -18,6 +18,8 @@ def training_part(findings: Findings) -> dict[str, Any]:
     """Return the preflight checks and the curves of every run."""
     return {
         "preflight": findings.preflight,
+        "checks_failed": [row for row in findings.preflight["checks"] if not row["passed"]],
+        "checks_passed": [row for row in findings.preflight["checks"] if row["passed"]],
         "batch_uri": picture_uri(findings.batch_png),
         "rates_chart": rates_chart(findings),
         "suggested_rate": findings.suggested_rate,

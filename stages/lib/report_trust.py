@@ -6,12 +6,7 @@ from typing import Any
 import numpy as np
 
 from stages.lib import charts, report_words
-from stages.lib.report_trust_words import (
-    abstention_sentence,
-    chosen_sentence,
-    diversity_sentence,
-    truth_sentence,
-)
+from stages.lib.report_trust_words import chosen_sentence, diversity_sentence
 from stages.lib.scored_rows import Evaluation
 from stages.lib.slices import worse_slices
 
@@ -70,16 +65,16 @@ def trust_part(evaluation: Evaluation) -> dict[str, Any]:
         "topk": record["topk_accuracy"],
         "chosen_sentence": chosen_sentence(evaluation.results["chosen_on_val"]),
         "diversity_sentence": diversity_sentence(evaluation.results["diversity"]["test"], record["n"]),
-        "truth_sentence": truth_sentence(evaluation.results["noise_corrected"]),
+        "truth_sentence": evaluation.results["story"]["wrong_labels"],
         "gain_rows": gain_rows(evaluation.results["gains"]),
         "not_measured": [name for name in UNMEASURED if name not in evaluation.results["gains"]],
         "top_k": evaluation.top_k,
         "abstention": evaluation.results["abstention"],
-        "abstention_sentence": abstention_sentence(evaluation.results["abstention"]),
+        "abstention_sentence": evaluation.results["story"]["abstention"],
         "risk_chart": risk_chart(evaluation),
         "robustness_charts": robustness_charts(evaluation),
         "worst_slices": slice_rows(evaluation),
-        "slices_sentence": slices_sentence(evaluation),
+        "slices_sentence": evaluation.results["story"]["slices"],
     }
 
 
@@ -147,17 +142,3 @@ def slice_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     shown = {one.values for one in worse_slices(evaluation.tables.slices, evaluation.confidence)}
     low = [one for one in evaluation.tables.slices if one.accuracy < one.rest][:MOST_SLICES]
     return [{"one": one, "worse": one.values in shown} for one in low]
-
-
-def slices_sentence(evaluation: Evaluation) -> str:
-    """Return how many slices were looked at, and what came of it."""
-    summary = evaluation.results["slices"]
-    if not summary["n_tested"]:
-        return "No class, kind of picture, group or size has enough test images to be held against the rest."
-    looked = f"{report_words.plural(summary['n_tested'], 'slice')} of test held against the rest"
-    if not summary["n_worse"]:
-        return f"{looked}: none is worse than chance explains, once corrected for how many were looked at."
-    return (
-        f"{looked}: {summary['n_worse']} fare worse than chance explains, once corrected for how many were "
-        "looked at. Look at their images first, and collect more of them."
-    )

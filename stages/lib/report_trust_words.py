@@ -82,3 +82,16 @@ def abstention_sentence(point: Record | None) -> str:
         f"{asked} {when}. On test this answers {percent(point['coverage'])} of {point['n']:,} images, of "
         f"which {percent(point['risk'])} are wrong ({report_words.span(point['risk_ci'])})."
     )
+
+
+def slices_sentence(summary: Record) -> str:
+    """Return how many slices were looked at, and what came of it."""
+    if not summary["n_tested"]:
+        return "No class, kind of picture, group or size has enough test images to be held against the rest."
+    looked = f"{report_words.plural(summary['n_tested'], 'slice')} of test held against the rest"
+    if not summary["n_worse"]:
+        return f"{looked}: none is worse than chance explains, once corrected for how many were looked at."
+    return (
+        f"{looked}: {summary['n_worse']} fare worse than chance explains, once corrected for how many were "
+        "looked at. Look at their images first, and collect more of them."
+    )

@@ -192,6 +192,13 @@ def test_ticks_are_round_and_within_the_range():
     assert charts.ticks(3, 3) == [3]
 
 
+def test_close_ticks_are_told_apart():
+    x = np.array([0.0, 1.0])
+    text = charts.line_chart([charts.Series("y", x, np.array([0.9991, 1.0]), "first")], "x", "y", "s")
+    shown = re.findall(r'class="tick end"[^>]*>([^<]+)<', text)
+    assert len(shown) == len(set(shown)) > 2
+
+
 def test_a_line_with_gaps_and_a_flat_line_are_drawn():
     x = np.arange(4.0)
     gap = charts.Series("<b>", x, np.array([1.0, np.nan, 2.0, 3.0]), "first")
