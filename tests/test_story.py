@@ -12,7 +12,7 @@ from stages import evaluate
 from stages.commands.summary import summary
 from stages.lib.artifacts import read_csv, write_json
 from stages.lib.report_words import percent, span
-from stages.lib.story import sentences
+from stages.lib.story import ORDER, sentences
 
 PARAMS = evaluate.Params(
     bootstrap_draws=200,
@@ -50,10 +50,11 @@ def printed(told, capsys, monkeypatch):
 
 
 def test_the_terminal_says_every_sentence_of_the_story(told, printed):
-    found = sentences(told[0]["story"])
+    found = [" ".join(sentence.split()) for sentence in sentences(told[0]["story"])]
     assert len(found) >= 9
-    for sentence in found:
-        assert " ".join(sentence.split()) in printed
+    places = [printed.index(sentence) for sentence in found]
+    assert places == sorted(places)
+    assert set(told[0]["story"]) == set(ORDER)
 
 
 def test_the_report_says_every_sentence_of_the_story_but_draws_the_figures(told):

@@ -11,6 +11,18 @@ from stages.lib.report_trust_words import abstention_sentence, slices_sentence, 
 
 Record = Mapping[str, Any]
 
+ORDER = (
+    "headline",
+    "figures",
+    "compared",
+    "seeds",
+    "people",
+    "wrong_labels",
+    "abstention",
+    "slices",
+    "duplicate_tax",
+)
+
 
 def story(results: Mapping[str, Any], main: str, human: Record, confidence: float) -> dict[str, Any]:
     """Return {subject: sentence, or sentences}; empty where there is nothing to say on a subject."""
@@ -55,10 +67,7 @@ def compared(results: Mapping[str, Any], main: str, confidence: float) -> list[s
 
 
 def sentences(told: Mapping[str, Any]) -> list[str]:
-    """Return all sentences of a story in order."""
-    return [
-        sentence
-        for value in told.values()
-        for sentence in ([value] if isinstance(value, str) else value)
-        if sentence
-    ]
+    """Return all sentences of a story in a reader's order: a file keeps its keys in that of the alphabet."""
+    found = [told[subject] for subject in ORDER if subject in told]
+    lists = [[value] if isinstance(value, str) else value for value in found]
+    return [sentence for each in lists for sentence in each if sentence]
