@@ -12,6 +12,7 @@ from stages.lib.comparisons import holm_by_question, planned_pairs
 from stages.lib.errors import InputError
 from stages.lib.leaks import Leak, write_leaks
 from stages.lib.predictions import Predictions, read_predictions, write_predictions
+from stages.lib.review_queue import QUEUE_COLUMNS
 from stages.lib.truth import joined_groups
 
 PARAMS = evaluate.Params(
@@ -318,3 +319,21 @@ def test_i20_leaked_test_samples_are_taken_out_of_the_accuracy_and_the_report_sh
     page = (tmp_path / "report.html").read_text()
     assert "5 of" in found["duplicate_tax"]["meaning"]
     assert "accuracies with and without leaked test images" in page
+    sheet = page[page.index("Test images and what they resemble in train") : page.index("Where it errs")]
+    assert sheet.count('<div class="pair">') == 5
+    assert sheet.count("<img ") == 10
+    assert all(name in sheet for name in (*test[:5], train))
+
+
+def test_a_sheet_shows_what_waits_for_a_person_and_of_many_only_the_most_useful(own, tmp_path):
+    header = ",".join(QUEUE_COLUMNS)
+    rows = [f"{name},,,,,,cat,0.5,1.0,0.4,dog,low_quality,there" for name in own.sample_ids[:30]]
+    (own.root / "predict" / "review_queue.csv").write_text("\n".join([header, *rows]) + "\n")
+    run(own, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    sheet = page[page.index('id="queue"') : page.index("Class balance")]
+    assert "30 images set aside as neutral" in sheet
+    assert "24 of 30" in sheet
+    assert sheet.count("<img ") == 24
+    assert own.sample_ids[0] in sheet
+    assert own.sample_ids[24] not in sheet
