@@ -1,13 +1,14 @@
 """How large is the report of a large test set, and how soon does a browser show it?
 
-    python -m bench.report_size [--images 10000] [--classes 10] [--side 32] [--keep FOLDER]
+    python -m bench.report_size [--images 10000] [--classes 10] [--side 32] [--keep FOLDER] [--axe axe.min.js]
 
 With 10 classes the pictures are CIFAR-10's test part (../shared/data or ASSAY_SHARED_DATA), enlarged to
 `--side`; with other numbers, or without that file, they are noise, the worst that compression can meet. The
 findings of the earlier stages and the predictions are made up (tests/made_run.py), as many as a real run has;
 2,000 more images are val and 2,000 train, and forty of test leak. Prints CPU seconds and peak memory of
 `evaluate`, bytes of the page, milliseconds to its first paint and its load, its full height, what the
-console said and what the page asked for.
+console said and what the page asked for. With the script of axe-core (npm) also what it finds inaccessible, on a
+light laptop and a dark phone.
 """
 
 import argparse
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--axe", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         out = asked.keep or Path(folder) / "out"
@@ -93,6 +95,9 @@ def main() -> None:
         print(f"report.html {page.stat().st_size / 1e6:.2f} MB")
         for width, phone in ((1280, False), (390, True)):
             look(page, width, phone)
+        if asked.axe is not None:
+            for width, scheme in ((1280, "light"), (390, "dark")):
+                print(f"axe-core, {width} px, {scheme}: {barriers(page, asked.axe, width, scheme)}")
 
 
 def look(page: Path, width: int, phone: bool) -> None:
@@ -107,6 +112,23 @@ def look(page: Path, width: int, phone: bool) -> None:
         told = f"{painted}, load {window.run(LOADED)} ms, {height} px high"
         print(f"{width} px wide: {told}, {max(over, 0)} px too wide; console {window.complaints()}", end="; ")
         print(f"asked for {len(window.requests()) - 1} other files")
+
+
+def barriers(page: Path, axe: Path, width: int, scheme: str) -> list[str]:
+    """Return what axe-core finds once every plot is drawn and every fold is open."""
+    with browser() as window:
+        window.size(width, 800)
+        window.media(scheme=scheme)
+        window.open(page)
+        window.run("document.querySelectorAll('details').forEach(one => one.open = true)")
+        window.run(
+            "(async () => { for (let y = 0; y < document.body.scrollHeight; y += 500) {"
+            " scrollTo({top: y, behavior: 'instant'});"
+            " await new Promise(done => requestAnimationFrame(() => setTimeout(done, 20))); } })()"
+        )
+        window.run(f"{axe.read_text(encoding='utf-8')};1")
+        told = "found.violations.map(one => `${one.id} (${one.nodes.length}): ${one.nodes[0].html}`)"
+        return list(window.run(f"axe.run(document).then(found => {told})"))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ WEIGHTS_IN_MEMORY = 2**22
 """Bootstrap weights held at once: 32 MB of float64, whatever the number of draws and groups."""
 
 WIDE, MOSTLY_EMPTY = 256, 0.05
-"""From so many columns on, with at most this share of cells filled, sums go by cell: of 1,000 classes 3 in 3,000
-cells of a row hold anything, and 1,000 draws take 0.2 s, as a matrix product 2.1."""
+"""From so many columns on, with at most this share of cells filled, sums go by cell: of 1,000 classes three
+in 3,000 cells of a row hold anything, and 1,000 draws take 0.2 s, as a matrix product 2.1."""
 
 PSEUDO_DIFFERENCES = (1.0, -1.0, 0.0, 0.0)
 """One made-up pair per cell of the paired table joins each resampling.
