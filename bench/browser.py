@@ -8,6 +8,7 @@ Chromium's own protocol (DevTools) runs over two file descriptors, so neither a 
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+PATIENCE = 60
+"""Seconds without a word after which a browser is given up."""
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -29,7 +33,8 @@ class Browser:
 
     def __init__(self, commands: int, replies: int) -> None:
         self._commands = commands
-        self._replies = os.fdopen(replies, "rb")
+        self._replies = replies
+        self._received = b""
         self._last = 0
         self._session = ""
         self.events: list[dict[str, Any]] = []
@@ -53,18 +58,21 @@ class Browser:
             self.events.append(message)
 
     def _message(self) -> dict[str, Any]:
-        found = bytearray()
-        while (byte := self._replies.read(1)) != b"\0":
-            if not byte:
+        while b"\0" not in self._received:
+            if not select.select([self._replies], [], [], PATIENCE)[0]:
+                raise RuntimeError(f"the browser has said nothing for {PATIENCE} s")
+            more = os.read(self._replies, 1 << 20)
+            if not more:
                 raise RuntimeError("the browser is gone")
-            found += byte
-        return dict(json.loads(found))
+            self._received += more
+        message, self._received = self._received.split(b"\0", 1)
+        return dict(json.loads(message))
 
     def close(self) -> None:
         """End the browser."""
         self._session = ""
         self.call("Browser.close")
-        self._replies.close()
+        os.close(self._replies)
         os.close(self._commands)
 
     def size(self, width: int, height: int, phone: bool = False) -> None:
@@ -161,7 +169,7 @@ def browser() -> Iterator[Browser]:
         raise RuntimeError("no Chromium on PATH")
     to_browser, commands = os.pipe()
     replies, from_browser = os.pipe()
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
         options += ("--no-first-run", "--disable-extensions", "--remote-debugging-pipe")
         # The protocol's descriptors are 3 and 4 by definition.

@@ -7,7 +7,7 @@ With 10 classes the pictures are CIFAR-10's test part (../shared/data or ASSAY_S
 findings of the earlier stages and the predictions are made up (tests/made_run.py), as many as a real run has;
 2,000 more images are val and 2,000 train, and forty of test leak. Prints CPU seconds and peak memory of
 `evaluate`, bytes of the page, milliseconds to its first paint and its load, its full height, what the
-console said and what the page asked for. With the script of axe-core (npm) also what it finds inaccessible, on a
+console said and what the page asked for; with the script of axe-core (npm) what it finds inaccessible, on a
 light laptop and a dark phone.
 """
 
