@@ -1,12 +1,13 @@
 """Do intervals of 95 % hold the truth in 95 % of repeats, and are equal recipes left equal?
 
-    python -m bench.coverage [--repeats 1000] [--draws 1000] [--only accuracy|difference|f1|ece|recipes]
+    python -m bench.coverage [--repeats 1000] [--draws 1000] [--only accuracy|difference|f1|auroc|ece|recipes]
 
 Worlds are made up, so that their truth is known: n test samples are drawn from a world again and again, and
 the intervals that `evaluate` prints are computed with the code that it uses.
 - accuracy: alone, and with half of the samples in groups of three whose members err together;
 - difference: two predictions that err on the same samples more than chance has it, likewise;
 - f1: macro-F1 and balanced accuracy, classes even and ten to one;
+- auroc: scores of light and of heavy tails, classes even and ten to one, and in groups;
 - ece: confidences that are right, too high, too low; both kinds of bins, log loss and Brier score;
 - recipes: 24 small networks of one recipe with other seeds, on digits and on CIFAR-10 (HOG features, 10,000
   test images of ../shared/data or ASSAY_SHARED_DATA): how often are two of them, or the means of three and
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.lib import metrics
+from stages.lib.auroc import auroc
 from stages.lib.intervals import accuracy_interval, group_sums, paired_intervals, sign_flip_p_value
 from stages.lib.recipe_gain import recipe_gain
 from stages.lib.score_intervals import Answers, score_intervals
@@ -111,6 +113,46 @@ def class_means(repeats: int, draws: int, rng: np.random.Generator) -> None:
                 held[name].append(missed(found[f"{name}_ci"], value))
         for name, misses in held.items():
             report(f"{name} {truth[name]:.3f}, n {n}, {k} classes, largest {imbalance}x", misses)
+
+
+def areas(repeats: int, draws: int, rng: np.random.Generator) -> None:
+    """Cover the area under the ROC curve, one class against the rest; truth: 300,000 samples."""
+    for n, k, lead, imbalance, tails, kind in (
+        (359, 10, 5.0, 1, 3, "alone"),
+        (1000, 10, 2.0, 1, None, "alone"),
+        (1000, 10, 2.0, 10, None, "alone"),
+        (1000, 10, 3.5, 1, 5, "half in threes"),
+        (1000, 10, 4.0, 1, None, "half in threes"),
+        (300, 10, 6.0, 10, 4, "alone"),
+        (200, 3, 1.5, 5, None, "alone"),
+    ):
+        chances = np.geomspace(1, imbalance, k) / np.geomspace(1, imbalance, k).sum()
+        large = [told_scores(np.arange(100_000), chances, lead, tails, rng) for _ in range(3)]
+        truth = float(np.mean([auroc(*part) for part in large]))
+        groups = np.arange(n) if kind == "alone" else in_groups(n)
+        held = []
+        for repeat in range(repeats):
+            answers = {"it": Answers(*told_scores(groups, chances, lead, tails, rng))}
+            found = score_intervals(answers, groups, BINS, draws, LEVEL, repeat)["it"]["auroc_ci"]
+            held.append(missed(found, truth))
+        told = f"tails t{tails}" if tails else "light tails"
+        report(f"auroc {truth:.4f}, n {n}, {k} classes, largest {imbalance}x, {told}, {kind}", held)
+
+
+def told_scores(
+    groups: np.ndarray, chances: np.ndarray, lead: float, tails: int | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return pred_probs (N, K) and labels (N,), both alike within a group in two of three samples."""
+    n, k = len(groups), len(chances)
+    labels = rng.choice(k, n, p=chances)
+    logits = rng.normal(size=(n, k)) if tails is None else rng.standard_t(tails, (n, k))
+    if groups.max() + 1 < n:
+        alike = rng.random(n) < 2 / 3
+        labels = np.where(alike, labels[groups], labels)
+        logits = np.where(alike[:, None], logits[groups], logits)
+    logits[np.arange(n), labels] += lead
+    logits = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return logits / logits.sum(axis=1, keepdims=True), labels
 
 
 def confidences(
@@ -217,6 +259,7 @@ PARTS: dict[str, Callable[[int, int, np.random.Generator], None]] = {
     "accuracy": accuracies,
     "difference": differences,
     "f1": class_means,
+    "auroc": areas,
     "ece": calibration_errors,
     "recipes": recipes,
 }

@@ -45,6 +45,7 @@ from stages.lib.robustness_table import worst_by_kind
 from stages.lib.scored_rows import Evaluation
 from stages.lib.scores import Scoring, over_seeds, part, score_all
 from stages.lib.slices import summary
+from stages.lib.story import story
 from stages.lib.truth import SCORED, Entry, Truth, has_official_split, load_entries, load_truth
 
 
@@ -169,6 +170,7 @@ def run(
     results["robustness"] = worst_by_kind(tables.robustness)
     results["chosen_on_val"] = chosen_on_val(predict)
     results["duplicate_tax"] = duplicate_tax(truth, entries, main, split, curate, params.confidence)
+    results["story"] = story(results, main, read_json(baseline / "human.json"), params.confidence)
     write_plots(truth, entries[main], results["test"], params.ece_bins, out)
     write_tables(tables, results, out)
     found = Evaluation(

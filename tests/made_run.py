@@ -14,6 +14,7 @@ from stages.lib.artifacts import write_csv, write_json, write_npy, write_table
 from stages.lib.image_store import encode_png, write_images
 from stages.lib.leaks import write_leaks
 from stages.lib.predictions import Predictions, write_predictions
+from stages.lib.review_queue import QUEUE_COLUMNS
 from stages.lib.robustness_table import write_answers
 
 DIFFICULTY = {"seed0": 0.04, "seed1": 0.05, "ensemble": 0.03, "ensemble_tta": 0.04, "student": 0.05}
@@ -43,16 +44,20 @@ def make_run(
     labels: np.ndarray,
     word: str = "plain",
     seed: int = 0,
+    split: np.ndarray | None = None,
 ) -> MadeRun:
-    """Write all folders below `root`; `word` stands wherever a user's or a stage's free text may stand."""
+    """Write all folders below `root`; `word` stands wherever a user's or a stage's free text may stand.
+
+    `split` (N,) text is drawn where it is not given.
+    """
     rng = np.random.default_rng(seed)
     ids = tuple(f"s{row:05d}" for row in range(len(labels)))
-    split = rng.choice(["train", "val", "test"], size=len(labels), p=[0.6, 0.2, 0.2])
-    run = MadeRun(root, ids, labels, split, tuple(classes))
+    drawn = rng.choice(["train", "val", "test"], size=len(labels), p=[0.6, 0.2, 0.2])
+    run = MadeRun(root, ids, labels, drawn if split is None else split, tuple(classes))
     _ingest(run, pixels, word)
     _findings(run, word)
     _curation(run, word)
-    _predictions(run, rng)
+    _predictions(run, rng, word)
     _training(run, word)
     return run
 
@@ -197,7 +202,7 @@ def _curation(run: MadeRun, word: str) -> None:
     write_csv(run.root / "split" / "rare.csv", header, [("<b>seldom</b>", 2, 0, 0, 1)])
 
 
-def _predictions(run: MadeRun, rng: np.random.Generator) -> None:
+def _predictions(run: MadeRun, rng: np.random.Generator, word: str) -> None:
     rows = np.flatnonzero(run.split != "train")
     truth = np.eye(len(run.classes))[run.labels[rows]]
     flat = np.full_like(truth, 1 / len(run.classes))
@@ -207,8 +212,11 @@ def _predictions(run: MadeRun, rng: np.random.Generator) -> None:
     for name, difficulty in DIFFICULTY.items():
         probs = _blurred(truth, difficulty, rng)
         write_predicted(run, run.root / "predict" / "predictions" / f"{name}.parquet", rows, probs)
-    queue = ("sample_id", "source", "entropy")
-    write_csv(run.root / "predict" / "review_queue.csv", queue, [])
+    waiting = [
+        (run.sample_ids[row], *[""] * 5, run.classes[0], 0.61, 0.9, 0.2, _names(run)[row], word, word)
+        for row in np.flatnonzero(run.split == "train")[:3]
+    ]
+    write_csv(run.root / "predict" / "review_queue.csv", QUEUE_COLUMNS, waiting)
     test = np.flatnonzero(run.split == "test")
     said = {("jpeg", 50.0): run.labels[test], ("jpeg", 10.0): np.roll(run.labels[test], 1)}
     ids = [run.sample_ids[row] for row in test]

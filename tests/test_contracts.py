@@ -82,9 +82,10 @@ def test_a_stage_depends_on_its_own_import_closure(stage: str) -> None:
 
 
 def template_files(stage: str) -> set[str]:
-    """Files that the stage's code reads beside it (templates): named in its sources."""
+    """Files that the stage's code reads beside it (templates, scripts): named in its sources."""
     sources = [(ROOT / path).read_text(encoding="utf-8") for path in closure(f"stages.{stage}")]
-    beside = {path.name: path.relative_to(ROOT).as_posix() for path in (ROOT / "stages/lib").glob("*.jinja")}
+    others = [path for path in (ROOT / "stages/lib").glob("*.*") if path.suffix != ".py"]
+    beside = {path.name: path.relative_to(ROOT).as_posix() for path in others}
     return {path for name, path in beside.items() if any(f'"{name}"' in source for source in sources)}
 
 

@@ -12,6 +12,7 @@ from stages.lib.comparisons import holm_by_question, planned_pairs
 from stages.lib.errors import InputError
 from stages.lib.leaks import Leak, write_leaks
 from stages.lib.predictions import Predictions, read_predictions, write_predictions
+from stages.lib.review_queue import QUEUE_COLUMNS
 from stages.lib.truth import joined_groups
 
 PARAMS = evaluate.Params(
@@ -44,7 +45,7 @@ def results(made, tmp_path_factory):
 def test_every_prediction_gets_the_record_that_the_contract_names(results):
     wanted = {"n", "top1_accuracy", "top1_accuracy_ci", "balanced_accuracy", "macro_f1", "log_loss", "ece"}
     wanted |= {"topk_accuracy", "auroc", "brier", "ece_adaptive"}
-    with_intervals = ("balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "ece_adaptive")
+    with_intervals = ("balanced_accuracy", "macro_f1", "auroc", "log_loss", "brier", "ece", "ece_adaptive")
     for split in ("val", "test"):
         assert {"dummy", "linear", "seed0", "seed1", "ensemble", "student"} <= set(results[split])
         also = {f"{name}_ci" for name in with_intervals} if split == "test" else set()
@@ -380,3 +381,21 @@ def test_every_choice_of_val_has_its_words_in_the_report(own, tmp_path):
     write_json(own.root / "predict" / "metrics.json", {"n_views": 5, "chosen": chosen})
     found = run(own, tmp_path)["chosen_on_val"]
     assert chosen_sentence(found).endswith("were not averaged: there is one network only.")
+    sheet = page[page.index("Test images and what they resemble in train") : page.index("Where it errs")]
+    assert sheet.count('<div class="pair">') == 5
+    assert sheet.count("<img ") == 10
+    assert all(name in sheet for name in (*test[:5], train))
+
+
+def test_a_sheet_shows_what_waits_for_a_person_and_of_many_only_the_most_useful(own, tmp_path):
+    header = ",".join(QUEUE_COLUMNS)
+    rows = [f"{name},,,,,,cat,0.5,1.0,0.4,dog,low_quality,there" for name in own.sample_ids[:30]]
+    (own.root / "predict" / "review_queue.csv").write_text("\n".join([header, *rows]) + "\n")
+    run(own, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    sheet = page[page.index('id="queue"') : page.index("Class balance")]
+    assert "30 images set aside as neutral" in sheet
+    assert "24 of 30" in sheet
+    assert sheet.count("<img ") == 24
+    assert own.sample_ids[0] in sheet
+    assert own.sample_ids[24] not in sheet

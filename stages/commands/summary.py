@@ -1,4 +1,4 @@
-"""Show the last evaluation as a short table: every prediction, its test accuracy with interval, and n."""
+"""Show the last evaluation in a terminal: every prediction with interval and n, and what the report says."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,8 @@ from stages.commands.costs import show as show_costs
 from stages.lib.artifacts import read_json
 from stages.lib.errors import InputError
 from stages.lib.looks import committed, noted, sentence
-from stages.lib.report_words import in_order, percent, seeds_sentence, span
+from stages.lib.report_words import in_order, percent, span
+from stages.lib.story import sentences
 
 
 def summary(evaluate: Path) -> None:
@@ -28,9 +29,11 @@ def summary(evaluate: Path) -> None:
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     console.print(table)
+    # Plain text: neither a class name nor a path is markup.
+    for told in sentences(results.get("story", {})):
+        console.print(f"- {told}", markup=False, highlight=False)
     show_costs(evaluate.parent)
     for line in closing_lines(results, evaluate):
-        # Plain text: neither a class name nor a path is markup.
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -48,11 +51,10 @@ def rows(scores: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 
 
 def closing_lines(results: dict[str, Any], evaluate: Path) -> list[str]:
-    """Return what stands below the table: the spread over seeds, looks at test, and where to read on."""
-    over_seeds = seeds_sentence(results["seeds"]["test"])
+    """Return what stands below the story: looks at test, and where to read on."""
     looked = looks_sentence(results, evaluate / "metrics.json")
     paths = [f"report   {evaluate / 'report.html'}", f"metrics  {evaluate / 'metrics.json'}"]
-    return [line for line in (over_seeds, looked, *paths) if line]
+    return [line for line in (looked, *paths) if line]
 
 
 def looks_sentence(results: dict[str, Any], metrics: Path) -> str:

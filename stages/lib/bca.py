@@ -19,6 +19,8 @@ from stages.lib.intervals import Interval, bootstrap_sums, group_sums
 
 NORMAL = NormalDist()
 
+ROWS_AT_ONCE = 2048
+
 Statistic = Callable[[np.ndarray], np.ndarray]
 """From totals (..., S) to values (...,)."""
 
@@ -51,11 +53,17 @@ def intervals_of(
     seen = part.columns.sum(axis=0)
     found = {}
     for name, statistic in part.statistics.items():
-        low, high = bca(float(statistic(total)), statistic(drawn), statistic(total - observed), confidence)
+        left_out = [statistic(total - observed[rows]) for rows in _slices(len(observed))]
+        low, high = bca(float(statistic(total)), statistic(drawn), np.concatenate(left_out), confidence)
         # Made-up answers pull towards the middle: what was seen is always inside.
         value = float(statistic(seen))
         found[name] = (min(low, value), max(high, value))
     return found
+
+
+def _slices(n: int) -> list[slice]:
+    """Return slices of bounded length: a table of 1,000 classes would be copied several times over."""
+    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, n, ROWS_AT_ONCE)]
 
 
 def bca(estimate: float, drawn: np.ndarray, left_out: np.ndarray, confidence: float) -> Interval:

@@ -44,11 +44,13 @@ def fit_temperature(pred_probs: np.ndarray, labels: np.ndarray) -> float:
         return 1.0
 
     logits = np.log(np.maximum(pred_probs.astype(np.float64), FLOOR))
-    below = logits - logits[np.arange(len(labels)), labels][:, None]
+    highest = logits.max(axis=1)
+    missing = highest - logits[np.arange(len(labels)), labels]
+    logits -= highest[:, None]
 
     def loss(inverse: float) -> float:
         """In logarithms: a bound on small probabilities would make it flat where it is steep."""
-        return float(np.logaddexp.reduce(inverse * below, axis=1).mean())
+        return float((np.log(np.exp(inverse * logits).sum(axis=1)) + inverse * missing).mean())
 
     low, high = 1 / HIGHEST, 1 / LOWEST
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)

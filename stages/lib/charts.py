@@ -1,12 +1,16 @@
-"""Small charts as inline SVG: no script, no file beside the page, readable in print and by a screen reader.
+"""Charts as inline SVG: whole without a script, in print and for screen readers; a script lets them zoom.
 
 Elements are built as a tree, so that text from data is escaped by construction. Colours are CSS classes
 (`report.css.jinja`), so that one chart serves light and dark. Each mark carries a <title>: the tooltip.
+The numbers themselves stand as JSON in the attribute `data-chart`, from which `report_charts.js` draws the
+same chart anew at any zoom.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree as Tree
 
 import numpy as np
@@ -15,13 +19,13 @@ from markupsafe import Markup
 from stages.lib.metrics import CalibrationBin
 
 WIDTH, HEIGHT = 340, 230
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 54, 16, 10, 34
 """A chart is as wide as a phone, so that its text keeps its size; wider pages put several in a row."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line: x and y (N,) float, gaps where y is NaN; `style` is a CSS class of report.css.jinja.
+    """One line: x and y (N,) float, x rising, gaps where y is NaN; style (CSS): first, second or bound.
 
     dots: marks that nothing joins, in place of the line.
     """
@@ -72,6 +76,9 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, summary: st
     _axes(svg, frame, x_label, y_label)
     for line in series:
         (_dots if line.dots else _line)(svg, frame, line)
+    shared = np.unique(x_values)
+    lines = [{"name": line.name, "style": line.style, "y": _over(shared, line)} for line in series]
+    _numbers(svg, frame, (x_label, y_label), shared, lines)
     return _markup(svg)
 
 
@@ -87,7 +94,31 @@ def reliability_chart(table: Sequence[CalibrationBin], summary: str) -> Markup:
         x, y = frame.at(row.confidence, row.accuracy)
         mark = _add(svg, "circle", cx=x, cy=y, r=3 + 7 * math.sqrt(row.n / most), style="mark")
         _title(mark, f"confidence {row.confidence:.1%}, accuracy {row.accuracy:.1%}, n = {row.n}")
+    sure = np.array([row.confidence for row in table])
+    n = [row.n for row in table]
+    marks = {"name": "accuracy", "style": "first", "y": [_rounded(row.accuracy) for row in table], "n": n}
+    _numbers(svg, frame, ("confidence", "accuracy"), sure, [marks])
     return _markup(svg)
+
+
+def _over(x: np.ndarray, line: Series) -> list[float | None]:
+    values = np.full(len(x), np.nan)
+    values[np.searchsorted(x, line.x)] = line.y
+    return [_rounded(value) if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _rounded(value: float) -> float:
+    """Return six digits: finer than any screen, even zoomed, and a third of the bytes."""
+    return float(f"{value:.6g}")
+
+
+def _numbers(
+    svg: Tree.Element, frame: Frame, labels: tuple[str, str], x: np.ndarray, lines: Sequence[dict[str, Any]]
+) -> None:
+    """Leave beside the drawing what it was drawn from."""
+    told = {"x": [_rounded(value) for value in x.tolist()], "lines": lines, "labels": labels}
+    told["frame"] = [*map(_rounded, (*frame.x, *frame.y))]
+    svg.set("data-chart", json.dumps(told, separators=(",", ":"), allow_nan=False))
 
 
 def _canvas(summary: str) -> Tree.Element:
@@ -97,17 +128,25 @@ def _canvas(summary: str) -> Tree.Element:
 
 def _axes(svg: Tree.Element, frame: Frame, x_label: str, y_label: str) -> None:
     bottom, left = HEIGHT - BOTTOM, LEFT
-    for value in ticks(*frame.y):
+    for value, label in _labelled(ticks(*frame.y)):
         y = frame.at(frame.x[0], value)[1]
         _add(svg, "line", x1=left, y1=y, x2=WIDTH - RIGHT, y2=y, style="grid")
-        _text(svg, left - 6, y + 3.5, _short(value), "tick end")
-    for value in ticks(*frame.x):
+        _text(svg, left - 6, y + 3.5, label, "tick end")
+    for value, label in _labelled(ticks(*frame.x)):
         x = frame.at(value, frame.y[0])[0]
-        _text(svg, x, bottom + 14, _short(value), "tick middle")
+        _text(svg, x, bottom + 14, label, "tick middle")
     _add(svg, "line", x1=left, y1=bottom, x2=WIDTH - RIGHT, y2=bottom, style="axis")
     _text(svg, (left + WIDTH - RIGHT) / 2, HEIGHT - 4, x_label, "label middle")
     turned = _text(svg, 0, 0, y_label, "label middle")
     turned.set("transform", f"translate(11 {_number((TOP + bottom) / 2)}) rotate(-90)")
+
+
+def _labelled(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Return the values with as many digits as tell them apart: 0.9996 beside 0.9998, not 1 and 1."""
+    digits = 3
+    while digits < 8 and len({f"{value:.{digits}g}" for value in values}) < len(values):
+        digits += 1
+    return [(value, f"{value:.{digits}g}") for value in values]
 
 
 def _line(svg: Tree.Element, frame: Frame, line: Series) -> None:

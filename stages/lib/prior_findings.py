@@ -71,7 +71,8 @@ class Findings:
     class_counts: dict[str, dict[str, int]]
     split_counts: dict[str, int]
     rare: list[Row]
-    n_review_queue: int
+    queue: list[Row]
+    leaks: list[Row]
     verdict: dict[str, Any]
     preflight: dict[str, Any]
     batch_png: bytes
@@ -131,7 +132,8 @@ def read_findings(folders: Folders) -> Findings:
         class_counts=count_classes(labels, place, read_json(folders.split / "classes.json")),
         split_counts=dict(sorted(Counter(place.values()).items())),
         rare=read_csv(folders.split / "rare.csv"),
-        n_review_queue=len(read_csv(folders.predict / "review_queue.csv")),
+        queue=read_csv(folders.predict / "review_queue.csv"),
+        leaks=read_leaked(folders.split, labels),
         verdict=read_json(folders.validate / "verdict.json"),
         preflight=read_json(folders.preflight / "checks.json"),
         batch_png=(folders.preflight / "batch.png").read_bytes(),
@@ -155,6 +157,20 @@ def read_suspects(label_noise: Path, status: dict[str, str]) -> tuple[list[Suspe
         for row in doubted
     ]
     return found, len(rows)
+
+
+def read_leaked(split: Path, labels: dict[str, str | None]) -> list[Row]:
+    """Return the test samples that resemble one of train, nearest first, with both labels beside the ids."""
+    rows = [
+        row
+        for row in read_csv(split / "leaks.csv")
+        if (row["split"], row["other_split"]) == ("test", "train")
+    ]
+    rows.sort(key=lambda row: (float(row["distance"] or "inf"), row["sample_id"]))
+    return [
+        row | {"label": labels[row["sample_id"]] or "", "other_label": labels[row["other_sample_id"]] or ""}
+        for row in rows
+    ]
 
 
 def count_changes(ledger: list[Row]) -> list[tuple[str, str, str, int]]:

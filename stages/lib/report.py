@@ -1,8 +1,9 @@
 """report.html: one self-contained page that says what the model is worth, and shows what every stage found.
 
-No script at all: charts are inline SVG with tooltips, pictures are data URIs, and the page's own policy
-(Content-Security-Policy) forbids everything else: a hostile class or file name could not act even if escaping
-failed. Text passes jinja2 with autoescape. The same artifacts give the same bytes: no clock, no path.
+Whole without a script: charts are inline SVG, pictures are data URIs. Scripts let plots zoom and tables sort
+(`report_scripts.py`). The page's policy (Content-Security-Policy) names their hashes and forbids all else: a
+hostile class or file name could not act even if escaping failed. Text passes jinja2 with autoescape. The
+same artifacts give the same bytes: no clock, no path.
 
 Each subject has its module and its template: report_results, report_errors, report_data, report_training.
 """
@@ -18,9 +19,10 @@ from stages.lib.report_cards import MOST_PICTURES
 from stages.lib.report_costs import costs_part
 from stages.lib.report_data import data_part, pictured_findings
 from stages.lib.report_errors import error_part
-from stages.lib.report_leaks import leak_part
+from stages.lib.report_leaks import leak_part, pictured_leaks
 from stages.lib.report_references import references_part
 from stages.lib.report_results import results_part, verdict_part
+from stages.lib.report_scripts import script_part
 from stages.lib.report_training import training_part
 from stages.lib.report_trust import trust_part
 from stages.lib.scored_rows import Evaluation, MainRows, main_rows, worst_errors
@@ -48,13 +50,14 @@ def build_report(evaluation: Evaluation, folders: Folders) -> str:
     return render(
         verdict_part(evaluation, rows, counts, findings)
         | results_part(evaluation)
-        | leak_part(evaluation.results)
+        | leak_part(evaluation.results, findings, shown)
         | trust_part(evaluation)
         | costs_part(evaluation, folders)
         | references_part(folders.baseline)
         | error_part(evaluation, rows, counts, findings, shown)
         | data_part(findings, shown)
         | training_part(findings)
+        | script_part()
     )
 
 
@@ -83,4 +86,4 @@ def render(page: Mapping[str, Any]) -> str:
 
 def _pictured(rows: MainRows, findings: Findings) -> set[str]:
     errors = {rows.sample_ids[row] for row in worst_errors(rows)[:MOST_PICTURES]}
-    return errors | pictured_findings(findings)
+    return errors | pictured_findings(findings) | pictured_leaks(findings)

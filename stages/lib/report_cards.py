@@ -8,6 +8,8 @@ from stages.lib.prior_findings import Findings
 MOST_PICTURES = 24
 """Pictures on a contact sheet: a person looks at two dozen, not at hundreds."""
 
+MOST_PAIRS = 12
+
 MOST_ROWS = 50
 """Rows of a long table that are shown; the total stands beside it."""
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from stages.lib import charts, metrics, report_words
-from stages.lib.intervals import accuracy_interval
+from stages.lib.confusion_blocks import Block, confusion_blocks
+from stages.lib.intervals import Interval, accuracy_interval
 from stages.lib.pictures import Picture
 from stages.lib.prior_findings import Findings
 from stages.lib.report_cards import (
@@ -17,6 +18,8 @@ from stages.lib.report_cards import (
     source_name,
 )
 from stages.lib.scored_rows import Evaluation, MainRows, worst_errors
+
+MOST_BLOCKS = 15
 
 
 def error_part(
@@ -37,8 +40,9 @@ def error_part(
         "n_classes": len(classes),
         "matrix": _matrix(classes, counts) if len(classes) <= MOST_CLASSES_IN_MATRIX else None,
         "classes": classes,
+        "blocks": _named_blocks(classes, counts) if len(classes) > MOST_CLASSES_IN_MATRIX else [],
         "confused": confused_pairs(classes, counts)[:MOST_ROWS],
-        "calibration": bins,
+        "calibration": list(zip(bins, bin_intervals(evaluation, rows), strict=True)),
         "calibration_chart": charts.reliability_chart(bins, summary),
         "class_rows": class_rows(evaluation, rows, counts, findings),
         "errors": [_error_card(rows, row, classes, findings, shown) for row in errors[:MOST_PICTURES]],
@@ -53,6 +57,10 @@ def _matrix(classes: Sequence[str], counts: np.ndarray) -> list[tuple[str, list[
     ]
 
 
+def _named_blocks(classes: Sequence[str], counts: np.ndarray) -> list[tuple[list[str], Block]]:
+    return [([classes[k] for k in one.classes], one) for one in confusion_blocks(counts)[:MOST_BLOCKS]]
+
+
 def confused_pairs(classes: Sequence[str], counts: np.ndarray) -> list[tuple[str, str, int, int]]:
     """Return (actual, predicted, n, n of the actual class), the most frequent confusion first."""
     wrong = [(int(a), int(p)) for a, p in zip(*np.nonzero(counts), strict=True) if a != p]
@@ -64,18 +72,16 @@ def class_rows(
     evaluation: Evaluation, rows: MainRows, counts: np.ndarray, findings: Findings
 ) -> list[dict[str, Any]]:
     """Return one row a class, the lowest recall first, at most MOST_ROWS."""
-    classes = evaluation.truth.classes
+    classes, level = evaluation.truth.classes, evaluation.confidence
     found: list[dict[str, Any]] = []
     for k, score in enumerate(metrics.per_class(counts)):
-        of_class = rows.labels == k
-        correct = (rows.predicted == k)[of_class]
+        actual, named = rows.labels == k, rows.predicted == k
         found.append(
             {
                 "name": classes[k],
                 "score": score,
-                "ci": accuracy_interval(correct, _renumbered(rows.groups[of_class]), evaluation.confidence)
-                if score.n
-                else None,
+                "ci": _share(named, actual, rows.groups, level),
+                "precision_ci": _share(actual, named, rows.groups, level),
                 "confused_with": None if score.confused_with is None else classes[score.confused_with],
                 "counts": findings.class_counts[classes[k]],
             }
@@ -83,8 +89,19 @@ def class_rows(
     return sorted(found, key=lambda row: (row["score"].n == 0, row["score"].recall or 0.0))[:MOST_ROWS]
 
 
-def _renumbered(groups: np.ndarray) -> np.ndarray:
-    return np.unique(groups, return_inverse=True)[1]
+def bin_intervals(evaluation: Evaluation, rows: MainRows) -> list[Interval | None]:
+    """Return the interval of the accuracy in each bin of the calibration table."""
+    correct = rows.predicted == rows.labels
+    place = metrics.even_bins(rows.pred_probs.max(axis=1), evaluation.ece_bins)
+    return [_share(correct, place == at, rows.groups, evaluation.confidence) for at in np.unique(place)]
+
+
+def _share(hit: np.ndarray, among: np.ndarray, groups: np.ndarray, confidence: float) -> Interval | None:
+    """Return the interval of the share of hits (M,) among some of the rows; None where there is none."""
+    if not among.any():
+        return None
+    renumbered = np.unique(groups[among], return_inverse=True)[1]
+    return accuracy_interval(hit[among], renumbered, confidence)
 
 
 def _error_card(

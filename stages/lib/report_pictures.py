@@ -5,10 +5,9 @@ from typing import Any
 
 from stages.lib.pictures import Picture
 from stages.lib.prior_findings import Findings, Row
-from stages.lib.report_cards import Card, source_name
+from stages.lib.report_cards import MOST_PAIRS, Card, source_name
 
 MOST_PER_ISSUE = 6
-MOST_PAIRS = 12
 MOST_CUES = 10
 
 ISSUES = {

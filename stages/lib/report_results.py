@@ -21,26 +21,17 @@ def verdict_part(
     evaluation: Evaluation, rows: MainRows, counts: np.ndarray, findings: Findings
 ) -> dict[str, Any]:
     """Return the headline, what it is held against, and what to do next."""
-    test, comparisons = evaluation.results["test"], evaluation.results["comparisons"]
-    record, worst = test[evaluation.main], worst_class(evaluation.truth.classes, counts)
-    compared = [
-        report_words.against(
-            evaluation.main,
-            other,
-            comparisons.get(f"ensemble_minus_{other}"),
-            test.get(other),
-            evaluation.confidence,
-        )
-        for other in ("dummy", "linear", "human")
-    ]
+    told = evaluation.results["story"]
+    record = evaluation.results["test"][evaluation.main]
+    worst = worst_class(evaluation.truth.classes, counts)
     return {
         "main": evaluation.main,
         "main_record": record,
         "level": report_words.percent(evaluation.confidence, 0),
-        "headline": report_words.headline(evaluation.main, record),
-        "compared": [sentence for sentence in compared if sentence],
-        "seeds_sentence": report_words.seeds_sentence(evaluation.results["seeds"]["test"]),
-        "people": report_words.people_sentence(findings.human),
+        "headline": told["headline"],
+        "compared": told["compared"],
+        "seeds_sentence": told["seeds"],
+        "people": told["people"],
         "advice": report_words.advice(record, float(rows.pred_probs.max(axis=1).mean()), worst, findings),
     }
 

@@ -4,20 +4,27 @@ from typing import Any
 
 import numpy as np
 
-from stages.lib import charts
-from stages.lib.pictures import png_uri
+from stages.lib import charts, report_words
+from stages.lib.pictures import picture_uri
 from stages.lib.prior_findings import Curve, Findings, InsideFound
+
+LAYERS = {
+    "size": "Size of maps (root mean square) by layer.",
+    "dead": "Share of channels that say the same of every image, by layer.",
+}
 
 
 def training_part(findings: Findings) -> dict[str, Any]:
     """Return the preflight checks and the curves of every run."""
     return {
         "preflight": findings.preflight,
-        "batch_uri": png_uri(findings.batch_png),
+        "checks_failed": [row for row in findings.preflight["checks"] if not row["passed"]],
+        "checks_passed": [row for row in findings.preflight["checks"] if row["passed"]],
+        "batch_uri": picture_uri(findings.batch_png),
         "rates_chart": rates_chart(findings),
         "suggested_rate": findings.suggested_rate,
         "inside_run": findings.inside.run,
-        "filters_uri": png_uri(findings.inside.filters_png),
+        "filters_uri": picture_uri(findings.inside.filters_png),
         "inside_charts": inside_charts(findings.inside),
         "curve_charts": [
             {"run": curve.run, "charts": drawn} for curve in findings.curves if (drawn := curve_charts(curve))
@@ -42,12 +49,13 @@ def inside_charts(inside: InsideFound) -> list[Any]:
         if len(values):
             told = f"{inside.run}: {label} from the first layer to the last; at most {values.max():.3g}."
             line = charts.Series(label, np.arange(1.0, len(values) + 1), values, style)
-            found.append(charts.line_chart([line], "layer", label, told))
+            found.append((charts.line_chart([line], "layer", label, told), LAYERS[column]))
     lines = [_followed(inside, sample_id) for sample_id in {row["sample_id"]: 0 for row in inside.followed}]
     if lines:
         ends = float(np.mean([line.y[-1] for line in lines]))
         told = f"{inside.run}: {len(lines)} val images; in the end their labels get {ends:.0%} on average."
-        found.append(charts.line_chart(lines, "epoch", "probability of the label", told))
+        caption = f"{report_words.plural(len(lines), 'val image')} through the epochs."
+        found.append((charts.line_chart(lines, "epoch", "probability of the label", told), caption))
     return found
 
 
@@ -72,7 +80,6 @@ def curve_charts(curve: Curve) -> list[Any]:
             epochs = np.arange(1, len(curve.columns[kept[0][0]]) + 1, dtype=np.float64)
             lines = [charts.Series(name, epochs, curve.columns[name], style) for name, style in kept]
             last = ", ".join(f"{line.name} ends at {line.y[np.isfinite(line.y)][-1]:.3g}" for line in lines)
-            found.append(
-                charts.line_chart(lines, "epoch", label, f"{curve.run}: {label} over epochs; {last}.")
-            )
+            chart = charts.line_chart(lines, "epoch", label, f"{curve.run}: {label} over epochs; {last}.")
+            found.append((chart, f"{label.capitalize()}: {last}."))
     return found

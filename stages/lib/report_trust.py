@@ -6,12 +6,7 @@ from typing import Any
 import numpy as np
 
 from stages.lib import charts, report_words
-from stages.lib.report_trust_words import (
-    abstention_sentence,
-    chosen_sentence,
-    diversity_sentence,
-    truth_sentence,
-)
+from stages.lib.report_trust_words import chosen_sentence, diversity_sentence
 from stages.lib.scored_rows import Evaluation
 from stages.lib.slices import worse_slices
 
@@ -20,13 +15,31 @@ Record = Mapping[str, Any]
 MOST_SLICES = 10
 
 METRICS = (
-    ("balanced_accuracy", "balanced accuracy"),
-    ("macro_f1", "macro F1"),
-    ("log_loss", "log loss"),
-    ("brier", "Brier"),
-    ("ece", "ECE"),
-    ("ece_adaptive", "ECE, bins of equal n"),
+    (
+        "balanced_accuracy",
+        "balanced accuracy",
+        "mean over classes; far below accuracy, collect rare classes",
+    ),
+    ("macro_f1", "macro F1", "far below balanced accuracy, a class is named too often: see precision"),
+    (
+        "auroc",
+        "AUROC",
+        "chance that a class's image outranks another; low for one class, add its images",
+    ),
+    ("log_loss", "log loss", "nats; above the dummy's, its probabilities are worse than none: warm them"),
+    (
+        "brier",
+        "Brier",
+        "squared error of the probabilities, 0 to 2; compare it with the dummy's",
+    ),
+    ("ece", "ECE", "mean gap of confidence and accuracy; an interval far above 0: do not act on confidences"),
+    (
+        "ece_adaptive",
+        "ECE, bins of equal n",
+        "the same; trust this one where most answers lie in one bin",
+    ),
 )
+"""(key, name, what it says and what to do)."""
 
 UNMEASURED = ("pretraining", "augmentation")
 """Ingredients that only networks trained without them can tell of."""
@@ -44,21 +57,24 @@ def trust_part(evaluation: Evaluation) -> dict[str, Any]:
     """Return what report_trust.html.jinja shows."""
     record = evaluation.results["test"][evaluation.main]
     return {
-        "more_metrics": [(name, record[key], record[f"{key}_ci"]) for key, name in METRICS],
+        "more_metrics": [
+            (name, record[key], record[f"{key}_ci"], meaning)
+            for key, name, meaning in METRICS
+            if record[key] is not None
+        ],
         "topk": record["topk_accuracy"],
-        "auroc": record["auroc"],
         "chosen_sentence": chosen_sentence(evaluation.results["chosen_on_val"]),
-        "diversity_sentence": diversity_sentence(evaluation.results["diversity"]["test"]),
-        "truth_sentence": truth_sentence(evaluation.results["noise_corrected"]),
+        "diversity_sentence": diversity_sentence(evaluation.results["diversity"]["test"], record["n"]),
+        "truth_sentence": evaluation.results["story"]["wrong_labels"],
         "gain_rows": gain_rows(evaluation.results["gains"]),
         "not_measured": [name for name in UNMEASURED if name not in evaluation.results["gains"]],
         "top_k": evaluation.top_k,
         "abstention": evaluation.results["abstention"],
-        "abstention_sentence": abstention_sentence(evaluation.results["abstention"]),
+        "abstention_sentence": evaluation.results["story"]["abstention"],
         "risk_chart": risk_chart(evaluation),
         "robustness_charts": robustness_charts(evaluation),
         "worst_slices": slice_rows(evaluation),
-        "slices_sentence": slices_sentence(evaluation),
+        "slices_sentence": evaluation.results["story"]["slices"],
     }
 
 
@@ -79,7 +95,7 @@ def gain_rows(gains: Mapping[str, Record]) -> list[dict[str, Any]]:
 def risk_chart(evaluation: Evaluation) -> Any:
     """Return errors among answered images over the share that is answered."""
     curve = np.array(evaluation.tables.curve, dtype=np.float64)
-    rows = ((1, "errors", "first"), (2, "lower end", "second"), (3, "upper end", "second"))
+    rows = ((1, "errors", "first"), (2, "lower end", "bound"), (3, "upper end", "bound"))
     lines = [charts.Series(name, curve[:, 0], curve[:, column], style) for column, name, style in rows]
     level = report_words.percent(evaluation.confidence, 0)
     summary = (
@@ -109,7 +125,11 @@ def robustness_charts(evaluation: Evaluation) -> list[tuple[str, int, Any]]:
         columns = np.array(sorted(rows), dtype=np.float64)
         lines = [
             charts.Series(name, columns[:, 0], columns[:, at], style)
-            for at, name, style in ((1, "accuracy", "first"), (2, "lower", "second"), (3, "upper", "second"))
+            for at, name, style in (
+                (1, "accuracy", "first"),
+                (2, "lower end", "bound"),
+                (3, "upper end", "bound"),
+            )
         ]
         told = ", ".join(f"{row[1]:.1%} at {row[0]:g}" for row in columns)
         summary = f"Test accuracy under {kind}: {told}"
@@ -122,17 +142,3 @@ def slice_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     shown = {one.values for one in worse_slices(evaluation.tables.slices, evaluation.confidence)}
     low = [one for one in evaluation.tables.slices if one.accuracy < one.rest][:MOST_SLICES]
     return [{"one": one, "worse": one.values in shown} for one in low]
-
-
-def slices_sentence(evaluation: Evaluation) -> str:
-    """Return how many slices were looked at, and what came of it."""
-    summary = evaluation.results["slices"]
-    if not summary["n_tested"]:
-        return "No class, kind of picture, group or size has enough test images to be held against the rest."
-    looked = f"{report_words.plural(summary['n_tested'], 'slice')} of test held against the rest"
-    if not summary["n_worse"]:
-        return f"{looked}: none is worse than chance explains, once corrected for how many were looked at."
-    return (
-        f"{looked}: {summary['n_worse']} fare worse than chance explains, once corrected for how many were "
-        "looked at. Look at their images first, and collect more of them."
-    )

@@ -53,13 +53,14 @@ def truth_sentence(found: Record) -> str:
     )
 
 
-def diversity_sentence(diversity: Record | None) -> str:
+def diversity_sentence(diversity: Record | None, n: int) -> str:
     """Return how far the networks differ, which is what an ensemble lives on; empty with one network."""
     if diversity is None:
         return ""
     return (
         f"Two of the networks name different classes for {report_words.percent(diversity['disagreement'])} "
-        f"of test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can mend."
+        f"of {n:,} test images; {report_words.percent(diversity['both_wrong'])} both miss, which no mean can "
+        "mend. Where they hardly differ, more networks bring little: vary data or architecture instead."
         + _alike_sentence(diversity)
     )
 
@@ -92,4 +93,17 @@ def abstention_sentence(point: Record | None) -> str:
     return (
         f"{asked} {when}. On test this answers {percent(point['coverage'])} of {point['n']:,} images, of "
         f"which {percent(point['risk'])} are wrong ({report_words.span(point['risk_ci'])})."
+    )
+
+
+def slices_sentence(summary: Record) -> str:
+    """Return how many slices were looked at, and what came of it."""
+    if not summary["n_tested"]:
+        return "No class, kind of picture, group or size has enough test images to be held against the rest."
+    looked = f"{report_words.plural(summary['n_tested'], 'slice')} of test held against the rest"
+    if not summary["n_worse"]:
+        return f"{looked}: none is worse than chance explains, once corrected for how many were looked at."
+    return (
+        f"{looked}: {summary['n_worse']} fare worse than chance explains, once corrected for how many were "
+        "looked at. Look at their images first, and collect more of them."
     )

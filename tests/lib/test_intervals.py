@@ -151,3 +151,14 @@ def test_holm_equals_its_definition_and_keeps_the_order_of_the_input():
 def test_holm_lies_between_no_correction_and_bonferroni(p_values):
     for raw, corrected in zip(p_values, intervals.holm(p_values), strict=True):
         assert raw <= corrected <= min(1.0, raw * len(p_values)) + 1e-12
+
+
+def test_wide_and_mostly_empty_tables_are_summed_as_a_matrix_product_would():
+    rng = np.random.default_rng(0)
+    wide = np.zeros((90, 400))
+    wide[np.arange(90), rng.integers(0, 400, 90)] = rng.normal(size=90)
+    narrow = rng.normal(size=(90, 3))
+    found = intervals.resampled_sums([wide, narrow], 50, np.random.default_rng(1))
+    plain = intervals.resampled_sums([wide[:, :200], wide[:, 200:], narrow], 50, np.random.default_rng(1))
+    assert np.allclose(found[0], np.hstack(plain[:2]), atol=1e-12)
+    assert np.array_equal(found[1], plain[2])
