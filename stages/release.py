@@ -65,7 +65,7 @@ class Params(Section):
     intended_use: str = Field(max_length=4000)
     out_of_scope: str = Field(max_length=4000)
     model: Literal["student", "ensemble"]
-    beats: tuple[Literal["dummy", "linear", "knn", "svc"], ...] = Field(min_length=1)
+    beats: tuple[Literal["dummy", "linear", "linear_embedding", "knn", "svc"], ...] = Field(min_length=1)
     student_margin: float = Field(ge=0, le=1)
     require_human: bool
     human_margin: float = Field(ge=0, le=1)

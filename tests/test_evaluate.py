@@ -319,6 +319,10 @@ def test_i20_leaked_test_samples_are_taken_out_of_the_accuracy_and_the_report_sh
     page = (tmp_path / "report.html").read_text()
     assert "5 of" in found["duplicate_tax"]["meaning"]
     assert "accuracies with and without leaked test images" in page
+    sheet = page[page.index("Test images and what they resemble in train") : page.index("Where it errs")]
+    assert sheet.count('<div class="pair">') == 5
+    assert sheet.count("<img ") == 10
+    assert all(name in sheet for name in (*test[:5], train))
 
 
 def test_the_students_agreement_with_the_ensemble_is_that_of_a_plain_loop(made, results):
@@ -381,10 +385,6 @@ def test_every_choice_of_val_has_its_words_in_the_report(own, tmp_path):
     write_json(own.root / "predict" / "metrics.json", {"n_views": 5, "chosen": chosen})
     found = run(own, tmp_path)["chosen_on_val"]
     assert chosen_sentence(found).endswith("were not averaged: there is one network only.")
-    sheet = page[page.index("Test images and what they resemble in train") : page.index("Where it errs")]
-    assert sheet.count('<div class="pair">') == 5
-    assert sheet.count("<img ") == 10
-    assert all(name in sheet for name in (*test[:5], train))
 
 
 def test_a_sheet_shows_what_waits_for_a_person_and_of_many_only_the_most_useful(own, tmp_path):

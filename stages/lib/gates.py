@@ -101,23 +101,24 @@ def _beats(case: Case) -> list[Gate]:
     return [_beats_all(case, family) for family in case.bounds["beats"]]
 
 
-def _beats_all(case: Case, family: str) -> Gate:
-    """Judge by the strongest of a family: `linear` and `linear_embedding`, or all dummies."""
+def _beats_all(case: Case, name: str) -> Gate:
+    """Judge by one prediction; by the strongest where the name is that of the dummies."""
     known = case.claims["comparisons"]
     ends = {
-        name: float(record["ci"][0])
-        for name, record in known.items()
-        if name == family or name.startswith(f"{family}_")
+        other: float(record["ci"][0])
+        for other, record in known.items()
+        if other == name or (name == "dummy" and other.startswith("dummy_"))
     }
-    if family not in ends:
-        why = f"there is no prediction named {family} to compare with"
-        return Gate(f"beats_{family}", None, "> 0", False, why)
-    strongest = min(ends, key=lambda name: (ends[name], name))
+    if name not in ends:
+        why = f"there is no prediction named {name} to compare with"
+        return Gate(f"beats_{name}", None, "> 0", False, why)
+    strongest = min(ends, key=lambda other: (ends[other], other))
+    of_how_many = f", the strongest of {len(ends)}" if len(ends) > 1 else ""
     why = (
-        f"the model must be better than `{strongest}` beyond chance, the strongest of {len(ends)} of its "
-        "kind: lower end of the paired interval"
+        f"the model must be better than `{strongest}`{of_how_many} beyond chance: lower end of the paired "
+        "interval"
     )
-    return Gate(f"beats_{family}", ends[strongest], "> 0", ends[strongest] > 0, why)
+    return Gate(f"beats_{name}", ends[strongest], "> 0", ends[strongest] > 0, why)
 
 
 def _preflight(case: Case) -> list[Gate]:
