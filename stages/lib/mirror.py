@@ -167,7 +167,7 @@ class Mirror:
 
 
 def _is_unfinished(run: Any, clone: str) -> bool:
-    return run.data.tags.get(CLONE_TAG) == clone and run.info.status != "FINISHED"
+    return bool(run.data.tags.get(CLONE_TAG) == clone and run.info.status != "FINISHED")
 
 
 def _parent_of(start: Mapping[str, Any]) -> Parent:
