@@ -6,6 +6,14 @@ from typing import Any
 import numpy as np
 
 from stages.lib.metrics import log_loss, top1
+from stages.lib.pooling import planes
+
+MOST_SIDE = 16
+"""Pixels a side: 768 numbers in colour, as many as the embedding has. Finer detail only costs and blurs
+distances: neighbours by pixels are found by what is large in a picture."""
+
+CHUNK = 4096
+"""Images that are averaged at once."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +49,8 @@ def spaces(pixels: np.ndarray, embeddings: np.ndarray) -> dict[str, np.ndarray]:
 
     Rows of float32, (N, D) each.
     """
-    from stages.lib.pooling import planes
-
     chunks = [
         planes(pixels[at : at + CHUNK], MOST_SIDE).reshape(len(pixels[at : at + CHUNK]), -1)
         for at in range(0, len(pixels), CHUNK)
     ]
     return {"embedding": embeddings, "pixels": np.concatenate(chunks)}
-
-
-MOST_SIDE = 16
-"""Pixels a side: 768 numbers in colour, as many as the embedding has. Finer detail only costs and blurs
-distances: neighbours by pixels are found by what is large in a picture."""
-
-CHUNK = 4096
