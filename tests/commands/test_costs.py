@@ -36,6 +36,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_network_is_timed_and_shown_until_its_weights_change(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
