@@ -17,7 +17,8 @@ from stages.lib.config import PARAMS_FILE, read_params
 from stages.lib.errors import InputError
 from stages.lib.gates import shown
 from stages.lib.model_card import plain
-from stages.lib.report_words import in_order, percent, seeds_sentence, span
+from stages.lib.report_words import in_order, percent, span
+from stages.lib.story import sentences
 from stages.lib.yaml_file import parse_yaml
 
 EVALUATION = Path("data/evaluate/metrics.json")
@@ -33,8 +34,8 @@ def markdown_summary(against: str | None) -> str:
     before = _at(against, EVALUATION) if against else None
     old = json.loads(before) if before else None
     lines = ["## Test accuracy", "", *accuracy_table(results["test"], old["test"] if old else None)]
-    if sentence := seeds_sentence(results["seeds"]["test"]):
-        lines += ["", sentence]
+    if told := sentences(results.get("story", {})):
+        lines += ["", *(f"- {plain(sentence)}" for sentence in told)]
     if against:
         lines += ["", f"### Params that differ from {plain(against)}", "", *param_lines(against)]
     if VERDICT.exists():

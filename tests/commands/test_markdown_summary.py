@@ -43,6 +43,17 @@ def test_figures_and_params_stand_against_the_other_commits(clone: DvcProject) -
     assert "seeds" not in text
 
 
+def test_the_reports_sentences_stand_below_the_table_as_plain_text(clone: DvcProject) -> None:
+    path = clone.root / "data" / "evaluate" / "metrics.json"
+    told: dict[str, Any] = {"slices": "<b>2</b> slices.", "headline": "The ensemble names 9 of 10."}
+    told["compared"] = ["Less [x](y)."]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"story": told}))
+    items = [line for line in markdown_summary(None).splitlines() if line.startswith("- ")]
+    assert items[0] == "- The ensemble names 9 of 10."
+    assert items[1] == "- Less \\[x\\]\\(y\\)."
+    assert items[2].startswith("- &lt;b")
+
+
 def test_nothing_changed_is_said(clone: DvcProject) -> None:
     text = markdown_summary("HEAD")
     assert "+0.0 points" in text
