@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from stages.lib.artifacts import read_table
 from stages.lib.augment_params import AugmentationParams
 from stages.lib.cli import Context, stage_main
-from stages.lib.components import joined_groups
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.history import last_figures, report_to, write_history
+from stages.lib.relatives import apart_from, groups_of
 from stages.lib.training_params import OnePhaseParams, Seeds, Widths
 from stages.lib.view_params import ViewParams, views_of
 
@@ -71,24 +70,14 @@ class TrainView(AugmentationParams):
     seeds: Seeds
 
 
-def groups_of(duplicates: Path, curate: Path, dataset: Dataset) -> np.ndarray:
-    """Return the number (N,) int64 of each sample's group: copies of one picture, or what the user named."""
-    copies = read_table(duplicates / "groups.parquet", ["sample_id", "group_id"])
-    same_picture = dict(zip(copies["sample_id"].to_pylist(), copies["group_id"].to_pylist(), strict=True))
-    named = read_table(curate / "samples.parquet", ["group"])["group"].to_pylist()
-    return joined_groups([same_picture.get(name) for name in dataset.sample_ids], named)
-
-
 def taught_on(dataset: Dataset, groups: np.ndarray, images: tuple[str, ...]) -> np.ndarray:
     """Return the positions (M,) that teachers are asked about: train, and what else `images` names.
 
     Never one that shares a group with a val or test sample: what a teacher says of a copy of a test image it
     would say of that image.
     """
-    asked = dataset.part("train", *images)
-    held_out = np.unique(groups[dataset.part(*HELD_OUT)])
-    allowed = (dataset.split[asked] == "train") | ~np.isin(groups[asked], held_out)
-    return np.asarray(asked[allowed])
+    train, others = dataset.part("train"), dataset.part(*images) if images else np.empty(0, np.int64)
+    return np.sort(np.r_[train, apart_from(dataset, groups, others, HELD_OUT)])
 
 
 def architecture_of(dataset: Dataset, params: Params, members: "Mapping[str, Member]") -> "Architecture":

@@ -4,13 +4,16 @@ A denoising autoencoder (Vincent et al., Stacked Denoising Autoencoders, JMLR 11
 noisy ones with holes; its body is what `train` starts from. It sees train, val, neutral and unlabelled
 images, never test. The normalisation comes from the train split alone and travels with the weights.
 
-Reads ingest, curate and split; writes encoder.safetensors and history.csv.
+An image without a label that is related to a test image (lib/relatives.py) is left out.
+
+Reads ingest, duplicates, curate and split; writes encoder.safetensors and history.csv.
 """
 
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import Field
 
 from stages.lib.artifacts import read_json
@@ -20,6 +23,7 @@ from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
 from stages.lib.history import last_figures, report_to, write_history
 from stages.lib.normalise import fit_normalisation
+from stages.lib.relatives import apart_from, groups_of
 from stages.lib.training_params import OnePhaseParams, Widths
 
 if TYPE_CHECKING:
@@ -30,8 +34,12 @@ if TYPE_CHECKING:
     from stages.lib.normalise import Normalisation
     from stages.lib.recipe import Recipe
 
-SEEN = ("train", "val", "neutral", "unlabelled")
+WITHOUT_LABELS = ("neutral", "unlabelled")
+SEEN = ("train", "val", *WITHOUT_LABELS)
 """The splits whose images may be learned from without their labels; never test."""
+
+LEFT_OUT = ""
+"""The split of what is related to a test image."""
 
 
 class Params(OnePhaseParams):
@@ -75,6 +83,17 @@ def fit_autoencoder(
     return fit(state, task, data, recipe, store=store, report=report, label="pretraining")
 
 
+def without_relatives_of_test(dataset: Dataset, groups: np.ndarray) -> Dataset:
+    """Take the images without labels that share a group (N,) with a test image out of their splits.
+
+    Train and val keep theirs: `split` has seen to them, or they stand as a finding where the split is given.
+    """
+    asked = dataset.part(*WITHOUT_LABELS)
+    split = dataset.split.copy()
+    split[np.setdiff1d(asked, apart_from(dataset, groups, asked, ("test",)))] = LEFT_OUT
+    return replace(dataset, split=split)
+
+
 def require_passed(preflight: Path) -> None:
     """Stop before time is spent when preflight did not pass."""
     if not read_json(preflight / "checks.json")["passed"]:
@@ -87,6 +106,7 @@ def run(
     params: Params,
     *,
     ingest: Path,
+    duplicates: Path,
     curate: Path,
     split: Path,
     preflight: Path,
@@ -101,7 +121,8 @@ def run(
     from stages.lib.weights import ENCODER, Card, save_weights
 
     require_passed(preflight)
-    dataset = load_dataset(ingest, curate, split)
+    whole = load_dataset(ingest, curate, split)
+    dataset = without_relatives_of_test(whole, groups_of(duplicates, curate, whole))
     normalisation = fit_normalisation(dataset.pixels[dataset.part("train")])
     architecture = architecture_for(dataset, train.widths)
     store = CheckpointStore(context.checkpoints, context.key)
@@ -120,6 +141,7 @@ def run(
     store.retire()
     return {
         "n_images": len(dataset.part(*SEEN)),
+        "n_copies_left_out": len(whole.part(*SEEN)) - len(dataset.part(*SEEN)),
         "n_parameters": count_parameters(body),
         "epochs": recipe.epochs,
         **last_figures(state.history),

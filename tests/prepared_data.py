@@ -82,3 +82,10 @@ def write_prepared(root: Path, dataset: Dataset, loss_weight: float = 1.0) -> Fo
     entry = {"n": 1, "sampling_weight": 1.0, "loss_weight": loss_weight, "augmentation_strength": 1.0}
     write_json(folders.class_balance / "plan.json", {"classes": dict.fromkeys(dataset.classes, entry)})
     return folders
+
+
+def with_copies(folder: Path, pairs: dict[str, str]) -> None:
+    """Write duplicate groups: {sample: the one it resembles}."""
+    ids = [name for pair in pairs.items() for name in pair]
+    groups = [other for pair in pairs.items() for other in (pair[1],) * 2]
+    write_table(folder / "groups.parquet", pa.table({"sample_id": ids, "group_id": groups}))

@@ -13,8 +13,9 @@ from stages.lib.artifacts import read_table, write_table
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from stages.lib.payload import sha256_of
+from stages.lib.relatives import groups_of
 from stages.lib.weights import load_classifier
-from tests.prepared_data import CLASSES, Folders, bars_dataset, write_prepared
+from tests.prepared_data import CLASSES, Folders, bars_dataset, with_copies, write_prepared
 from tests.training_fixture import context, distill_params, distill_view, write_members
 
 
@@ -95,13 +96,6 @@ def test_a_missing_teacher_is_named(tmp_path: Path, dataset: Dataset) -> None:
         run(tmp_path, dataset, tmp_path / "nowhere")
 
 
-def with_copies(folder: Path, pairs: dict[str, str]) -> None:
-    """Write duplicate groups: {sample: the one it resembles}."""
-    ids = [name for pair in pairs.items() for name in pair]
-    groups = [other for pair in pairs.items() for other in (pair[1],) * 2]
-    write_table(folder / "groups.parquet", pa.table({"sample_id": ids, "group_id": groups}))
-
-
 def test_val_and_test_pictures_and_what_resembles_them_teach_nothing(
     tmp_path: Path, dataset: Dataset, members: Path
 ) -> None:
@@ -118,7 +112,7 @@ def test_val_and_test_pictures_and_what_resembles_them_teach_nothing(
     for name, shown in (("one", dataset), ("two", replace(dataset, pixels=pixels))):
         folders = write_prepared(tmp_path / name, shown)
         with_copies(folders.duplicates, copies)
-        groups = distill.groups_of(folders.duplicates, folders.curate, shown)
+        groups = groups_of(folders.duplicates, folders.curate, shown)
         taught = distill.taught_on(shown, groups, ("neutral", "unlabelled"))
         assert set(taught) == set(dataset.part("train", "neutral")) - set(neutral[:4])
         found.append(run_in(folders, tmp_path / name, members))
@@ -133,7 +127,7 @@ def test_what_the_user_grouped_with_a_test_sample_is_left_out_too(tmp_path: Path
     sender = {int(dataset.part("test")[0]): "x", int(dataset.part("neutral")[0]): "x"}
     table["group"] = [sender.get(at) for at in range(len(dataset.sample_ids))]
     write_table(folders.curate / "samples.parquet", pa.table(table))
-    groups = distill.groups_of(folders.duplicates, folders.curate, dataset)
+    groups = groups_of(folders.duplicates, folders.curate, dataset)
     taught = distill.taught_on(dataset, groups, ("neutral",))
     assert set(dataset.part("train", "neutral")) - set(taught) == {int(dataset.part("neutral")[0])}
 

@@ -11,17 +11,21 @@ from stages.lib.errors import InputError
 from stages.lib.normalise import fit_normalisation
 from stages.lib.training_data import architecture_for
 from stages.lib.weights import load_encoder
-from tests.prepared_data import bars_dataset, write_prepared
+from tests.prepared_data import Folders, bars_dataset, with_copies, write_prepared
 from tests.training_fixture import WIDTHS, context, pretrain_params, pretrain_view
 
 
 def run(folder: Path, dataset: Dataset, passed: bool = True) -> dict[str, float]:
-    folders = write_prepared(folder, dataset)
+    return run_in(write_prepared(folder, dataset), folder, passed)
+
+
+def run_in(folders: Folders, folder: Path, passed: bool = True) -> dict[str, float]:
     write_json(folder / "preflight" / "checks.json", {"passed": passed, "checks": []})
     (folder / "out").mkdir()
     return pretrain.run(
         pretrain_params(),
         ingest=folders.ingest,
+        duplicates=folders.duplicates,
         curate=folders.curate,
         split=folders.split,
         preflight=folder / "preflight",
@@ -84,3 +88,19 @@ def test_learning_lowers_the_error_below_painting_the_mean() -> None:
 def test_a_preflight_that_did_not_pass_stops_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="preflight did not pass"):
         run(tmp_path, bars_dataset(30), passed=False)
+
+
+def test_images_without_a_label_that_resemble_a_test_image_are_not_looked_at(tmp_path: Path) -> None:
+    dataset = bars_dataset(60, neutral=6)
+    neutral, test = dataset.part("neutral"), dataset.part("test")
+    copies = {dataset.sample_ids[a]: dataset.sample_ids[b] for a, b in zip(neutral[:2], test, strict=False)}
+    pixels = dataset.pixels.copy()
+    pixels[np.r_[neutral[:2], test]] = 255
+    for name, shown in (("one", dataset), ("two", replace(dataset, pixels=pixels))):
+        folders = write_prepared(tmp_path / name, shown)
+        with_copies(folders.duplicates, copies)
+        metrics = run_in(folders, tmp_path / name)
+        assert metrics["n_copies_left_out"] == 2
+        assert metrics["n_images"] == len(dataset.part("train", "val")) + 4
+    one, two = (tmp_path / name / "out/encoder.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
