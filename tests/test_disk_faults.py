@@ -69,12 +69,11 @@ def stage(clone: Path, *before: str, **environment: str) -> "subprocess.Complete
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (errno.ENOSPC, "no space left to write it"),
-        (errno.EDQUOT, "the user's quota is used up"),
-        (errno.EIO, "the disk failed"),
-        (0, "short write"),
+        pytest.param(errno.ENOSPC, "no space left to write it", id="F12_ENOSPC"),
+        pytest.param(errno.EIO, "the disk failed", id="F13_EIO"),
+        pytest.param(errno.EDQUOT, "the user's quota is used up", id="F13_EDQUOT", marks=pytest.mark.slow),
+        pytest.param(0, "short write", id="F13_short_write", marks=pytest.mark.slow),
     ],
-    ids=["F12_ENOSPC", "F13_EDQUOT", "F13_EIO", "F13_short_write"],
 )
 def test_F12_F13_R12_a_disk_that_fails_at_any_write_loses_nothing(
     clone: Path, tmp_path: Path, error: int, told: str
@@ -155,7 +154,17 @@ def test_F14_a_stage_names_what_it_may_not_write_and_whose_it_is(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("closed", [".", ".dvc", ".dvc/cache/files/md5/00", "shared", "data/split"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        ".",
+        "shared",
+        *(
+            pytest.param(folder, marks=pytest.mark.slow)
+            for folder in (".dvc", ".dvc/cache/files/md5/00", "data/split")
+        ),
+    ],
+)
 def test_F14_a_run_is_refused_before_it_starts_where_it_could_not_write(closed_to: Path, closed: str) -> None:
     for folder in (".dvc/cache/files/md5/00", "shared", "data/split"):
         (closed_to / folder).mkdir(parents=True)
