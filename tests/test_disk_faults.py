@@ -187,7 +187,14 @@ def test_F14_a_run_is_refused_before_it_starts_where_it_could_not_write(closed_t
     assert f"{(closed_to / closed).resolve()} belongs to user {owner}, mode 0555" in done.stdout
 
 
-@pytest.mark.parametrize("skew", ["31536000", "-86400", "100000j"], ids=["next_year", "yesterday", "jumping"])
+@pytest.mark.parametrize(
+    "skew",
+    [
+        pytest.param("31536000", id="ahead", marks=pytest.mark.slow),
+        pytest.param("-86400", id="behind", marks=pytest.mark.slow),
+        pytest.param("100000j", id="jumping"),
+    ],
+)
 def test_F20_a_wrong_clock_changes_no_byte_of_what_a_stage_writes(
     clone: Path, tmp_path: Path, skew: str
 ) -> None:
