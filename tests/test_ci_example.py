@@ -91,6 +91,6 @@ def test_a_pull_request_runs_what_it_changes_and_says_what_came_of_it(tmp_path: 
     assert "::warning::" not in first.stdout
     assert ran(second.stdout) == ["evaluate", "release"]
     summary = (tmp_path / "summary.md").read_text()
-    assert "evaluate.bootstrap_draws" in summary
+    assert "| evaluate/bootstrap\\_draws | 200 | 250 |" in summary
     assert (tmp_path / "calls").read_text().startswith("pr comment 7 --body-file summary.md")
     assert (tmp_path / "calls.body").read_text() == summary

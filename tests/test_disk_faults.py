@@ -69,12 +69,11 @@ def stage(clone: Path, *before: str, **environment: str) -> "subprocess.Complete
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (errno.ENOSPC, "no space left to write it"),
-        (errno.EDQUOT, "the user's quota is used up"),
-        (errno.EIO, "the disk failed"),
-        (0, "short write"),
+        pytest.param(errno.ENOSPC, "no space left to write it", id="F12_ENOSPC"),
+        pytest.param(errno.EIO, "the disk failed", id="F13_EIO"),
+        pytest.param(errno.EDQUOT, "the user's quota is used up", id="F13_EDQUOT", marks=pytest.mark.slow),
+        pytest.param(0, "short write", id="F13_short_write", marks=pytest.mark.slow),
     ],
-    ids=["F12_ENOSPC", "F13_EDQUOT", "F13_EIO", "F13_short_write"],
 )
 def test_F12_F13_R12_a_disk_that_fails_at_any_write_loses_nothing(
     clone: Path, tmp_path: Path, error: int, told: str
@@ -155,7 +154,17 @@ def test_F14_a_stage_names_what_it_may_not_write_and_whose_it_is(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("closed", [".", ".dvc", ".dvc/cache/files/md5/00", "shared", "data/split"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        ".",
+        "shared",
+        *(
+            pytest.param(folder, marks=pytest.mark.slow)
+            for folder in (".dvc", ".dvc/cache/files/md5/00", "data/split")
+        ),
+    ],
+)
 def test_F14_a_run_is_refused_before_it_starts_where_it_could_not_write(closed_to: Path, closed: str) -> None:
     for folder in (".dvc/cache/files/md5/00", "shared", "data/split"):
         (closed_to / folder).mkdir(parents=True)
@@ -178,7 +187,14 @@ def test_F14_a_run_is_refused_before_it_starts_where_it_could_not_write(closed_t
     assert f"{(closed_to / closed).resolve()} belongs to user {owner}, mode 0555" in done.stdout
 
 
-@pytest.mark.parametrize("skew", ["31536000", "-86400", "100000j"], ids=["next_year", "yesterday", "jumping"])
+@pytest.mark.parametrize(
+    "skew",
+    [
+        pytest.param("31536000", id="ahead", marks=pytest.mark.slow),
+        pytest.param("-86400", id="behind", marks=pytest.mark.slow),
+        pytest.param("100000j", id="jumping"),
+    ],
+)
 def test_F20_a_wrong_clock_changes_no_byte_of_what_a_stage_writes(
     clone: Path, tmp_path: Path, skew: str
 ) -> None:

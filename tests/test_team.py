@@ -10,6 +10,8 @@ from stages.commands.pull import pull
 from stages.commands.push import push
 from tests.dvc_project import DvcProject, colleague_of, make_dvc_project
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture
 def team(tmp_path: Path) -> DvcProject:
@@ -53,3 +55,21 @@ def test_F29_a_second_run_of_the_same_commit_proves_the_first(team: DvcProject) 
     other = colleague_of(team)
     other.must("dvc", "repro", "-q", "--force")
     assert other.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_users_own_images_reach_a_colleague(team: DvcProject) -> None:
+    """Git's and DVC's own lists of what to ignore decide whether DVC ever sees `data/raw/photos.dvc`."""
+    for name in (".gitignore", ".dvcignore"):
+        (team.root / name).write_bytes((ROOT / name).read_bytes())
+    (team.root / "data/raw/photos/cat").mkdir(parents=True)
+    (team.root / "data/raw/photos/cat/1.png").write_bytes(b"a picture")
+    team.must("dvc", "add", "-q", "data/raw/photos")
+    team.must("git", "add", "-A")
+    assert team.run("git", "ls-files", "data/raw").stdout == "data/raw/photos.dvc\n"
+    team.must("git", "commit", "-q", "-m", "Own images")
+    with contextlib.chdir(team.root):
+        push()
+    other = colleague_of(team)
+    with contextlib.chdir(other.root):
+        pull()
+    assert (other.root / "data/raw/photos/cat/1.png").read_bytes() == b"a picture"

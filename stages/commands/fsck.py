@@ -30,7 +30,7 @@ def fsck(remote: str | None = None, mend: bool = False) -> int:
     """Check, print each fault with the way back, mend if asked; return 0 when all is sound in the end."""
     with open_repo() as repo:
         root = Path(repo.root_dir)
-        stores = [cache_of(repo), *([remote_of(repo, remote)] if remote else [])]
+        stores = [cache_of(repo), *([remote_of(repo, remote, to_read=True)] if remote else [])]
         outputs = recorded_outputs(repo)
         if not outputs:
             raise InputError("nothing is recorded in dvc.lock or .dvc files: `make repro` comes first")

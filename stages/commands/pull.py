@@ -27,7 +27,7 @@ def pull(remote: str | None = None, *, known: bool = False) -> None:
     """
     if known:
         with open_repo() as repo:
-            n = fetch_results(repo, remote, cache_of(repo), remote_of(repo, remote))
+            n = fetch_results(repo, remote, cache_of(repo), remote_of(repo, remote, to_read=True))
         say(f"{n} known results are here")
     asked = ["--remote", remote] if remote else []
     fetched = subprocess.run([dvc_command(), "fetch", *asked], check=False)

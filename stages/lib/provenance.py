@@ -97,7 +97,7 @@ def digest(path: Path) -> str:
 
 def _files(folder: Path) -> Iterable[Path]:
     for path in folder.rglob("*"):
-        unversioned = path.name in _UNVERSIONED or path.suffix in {".dvc", ".pyc"}
+        unversioned = path.name in _UNVERSIONED or path.suffix == ".pyc"
         if path.is_file() and not unversioned and path.as_posix() != "data/raw/README.md":
             yield path
 

@@ -134,7 +134,14 @@ def cache_of(repo: "Repo") -> Store:
     return Store("cache", repo.cache.local)
 
 
-def remote_of(repo: "Repo", name: str | None) -> Store:
-    """Return a remote by its name, or the default one; MachineError where it cannot be reached."""
-    with reaching(f"remote {name}" if name else "the default remote"):
-        return Store(f"remote {name}" if name else "the default remote", repo.cloud.get_remote_odb(name))
+def remote_of(repo: "Repo", name: str | None, *, to_read: bool = False) -> Store:
+    """Return a remote by its name, or the default one; MachineError where it cannot be reached.
+
+    A folder `to_read` from has to be there: to DVC a share that is not mounted is an empty remote.
+    """
+    told = f"remote {name}" if name else "the default remote"
+    with reaching(told):
+        store = Store(told, repo.cloud.get_remote_odb(name))
+        if to_read and store.workers == 1 and not store.odb.fs.exists(store.odb.path):
+            raise MachineError(f"{told} cannot be reached: {store.odb.path} is not there; is it mounted?")
+        return store

@@ -86,7 +86,7 @@ def overridden(signed: Project, place: Path) -> Path:
     return bundle
 
 
-@pytest.mark.parametrize("place", ["file", "server"])
+@pytest.mark.parametrize("place", [pytest.param("file", marks=pytest.mark.slow), "server"])
 def test_a_registered_model_answers_as_assay_predict_does_abstention_included(
     signed: Project, team: str, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from stages.commands.sync import sync, waiting
 from stages.lib.journal import Journal
 from stages.lib.mirror import Mirror, metric_name
 from stages.lib.provenance import Inputs
+from tests.mlflow_server import MlflowServer, mlflow_server
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -120,46 +120,21 @@ def test_F23_names_that_mlflow_refuses_are_replaced() -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}", "--workers", "1"]
-    command += ["--artifacts-destination", str(tmp_path / "artifacts")]
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        yield f"http://127.0.0.1:{port}", process
-        os.killpg(process.pid, signal.SIGCONT)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def wait_until_up(url: str) -> None:
-    port = int(url.rsplit(":", 1)[1])
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    pytest.fail("the MLflow server did not start")
+def server(tmp_path: Path) -> Iterator[MlflowServer]:
+    with mlflow_server(tmp_path) as made:
+        yield made
 
 
 def test_F22_a_dead_server_costs_a_stage_nothing_and_no_point_is_lost(
-    recording: Path, server: tuple[str, "subprocess.Popen[bytes]"], monkeypatch: pytest.MonkeyPatch
+    recording: Path, server: MlflowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, process = server
-    wait_until_up(url)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-    os.killpg(process.pid, signal.SIGSTOP)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    server.signal(signal.SIGSTOP)
     started = time.monotonic()
     record()
     assert time.monotonic() - started < 1.0
     assert sync(wait_seconds=1.0) == 1, "the record is kept"
-    os.killpg(process.pid, signal.SIGCONT)
+    server.signal(signal.SIGCONT)
     assert sync() == 0
     assert waiting() == []
     (run,) = runs_of(recording, "train@0")

@@ -19,7 +19,9 @@ def test_a_folders_digest_is_the_md5_of_its_sorted_listing(tmp_path: Path) -> No
     (tmp_path / "b" / "x").write_bytes(b"1")
     (tmp_path / "a").write_bytes(b"2")
     (tmp_path / ".gitignore").write_bytes(b"not data")
+    (tmp_path / "photos.dvc").write_bytes(b"3")
     listing = [{"md5": md5(b"2"), "relpath": "a"}, {"md5": md5(b"1"), "relpath": "b/x"}]
+    listing.append({"md5": md5(b"3"), "relpath": "photos.dvc"})
     assert digest(tmp_path) == md5(json.dumps(listing, sort_keys=True).encode()) + ".dir"
 
 
