@@ -3,12 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from stages import ablate
-from stages.lib.artifacts import read_csv, read_table, write_table
+from stages.lib.artifacts import read_csv
 from stages.lib.config import read_params
 from stages.lib.errors import InputError
 from stages.lib.ingredients import Added, compared
@@ -26,12 +25,7 @@ PLAIN = Added(name="no decay", set={"train.weight_decay": 0.0})
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What earlier stages leave: train's networks among them."""
     folder, dataset = tmp_path_factory.mktemp("prepared"), bars_dataset(90)
-    folders = write_prepared(folder, dataset)
-    samples = read_table(folders.curate / "samples.parquet")
-    groups = pa.array([None] * len(samples), pa.string())
-    write_table(folders.curate / "samples.parquet", samples.append_column("group", groups))
-    empty = pa.table({name: pa.array([], pa.string()) for name in ("sample_id", "group_id")})
-    write_table(folder / "duplicates/groups.parquet", empty)
+    write_prepared(folder, dataset)
     write_encoder(folder / "pretrain" / "encoder.safetensors", dataset)
     write_members(folder / "train", dataset)
     return folder
@@ -40,11 +34,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     prepared: Path, folder: Path, *ingredients: Any, adding: Any = "each", **changes: Any
 ) -> dict[str, Any]:
-    folders = Folders(*(prepared / name for name in ("ingest", "curate", "split", "class_balance")))
+    folders = Folders(
+        *(prepared / name for name in ("ingest", "curate", "split", "class_balance", "duplicates"))
+    )
     return ablate.run(
         ablate.Params(ingredients=ingredients, adding=adding),
         ingest=folders.ingest,
-        duplicates=prepared / "duplicates",
+        duplicates=folders.duplicates,
         curate=folders.curate,
         split=folders.split,
         class_balance=folders.class_balance,

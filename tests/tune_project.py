@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from stages.lib.artifacts import read_table, write_table
 from stages.lib.dataset import Dataset
 from stages.lib.yaml_edit import flow, with_values
 from tests.prepared_data import bars_dataset, write_prepared
@@ -41,11 +39,6 @@ def write_tune_project(
     dataset = dataset or bars_dataset(90)
     data = root / "data"
     write_prepared(data, dataset)
-    samples = read_table(data / "curate/samples.parquet")
-    groups = pa.array([None] * len(samples), pa.string())
-    write_table(data / "curate/samples.parquet", samples.append_column("group", groups))
-    empty = pa.table({name: pa.array([], pa.string()) for name in ("sample_id", "group_id")})
-    write_table(data / "duplicates/groups.parquet", empty)
     # The encoder of a dataset whose test rows differ must not differ: it has not seen them.
     seen = replace(dataset, pixels=np.where(_is_test(dataset), 0, dataset.pixels).astype(np.uint8))
     write_encoder(data / "pretrain/encoder.safetensors", seen)
