@@ -151,7 +151,8 @@ def against(
     if word == "no difference shown":
         low, high = comparison["ci"]
         gap = f"{points(comparison['difference'])} points ({points(low)} to {points(high)})"
-        verdict = f"that {ensemble} differs from it is not shown: {gap}"
+        corrected = "" if low <= 0 <= high else " once corrected for all comparisons made"
+        verdict = f"that {ensemble} differs from it is not shown{corrected}: {gap}"
     else:
         near, far = sorted(abs(100 * end) for end in comparison["ci"])
         size = abs(100 * comparison["difference"])
