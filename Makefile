@@ -16,12 +16,14 @@ help: ## Show the commands
 repro: $(READY) ## Run the chain (only what changed) and show the results
 	@assay repro
 
-# A file of tests stays in one process, so that what its tests share is made once.
+# On all cores; a file of tests stays in one process, so that what its tests share is made once.
+PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
 test: $(READY) lint ## Lint, type-check and test
-	pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(PYTEST)
 
 test-slow: $(READY) ## The long tests: whole chains on digits, more kills, real data where it is present
-	pytest -m slow
+	$(PYTEST) -m slow
 
 test-remotes: $(READY) ## Remotes on a folder, SSH and S3, against real servers (installs plugins that are not in the lock)
 	uv pip install --quiet --constraint requirements.lock --group remotes
