@@ -170,14 +170,19 @@ def card_of(dataset: Dataset, params: Params, members: "Mapping[str, Member]") -
 
 
 def load_teachers(
-    params: Params, members: Path, seeds: "tuple[int, ...]", dataset: Dataset, curate: Path
+    params: Params,
+    members: Path,
+    seeds: "tuple[int, ...]",
+    dataset: Dataset,
+    groups: np.ndarray,
+    curate: Path,
 ) -> "dict[str, Member]":
     """Load who teaches: this run's networks, or those of a file."""
     from stages.lib.ensemble import load_members
     from stages.lib.teachers import teachers_from
 
     if params.teacher == "file":
-        return teachers_from(Path(params.teacher_file), params.teacher_sha256, dataset, curate)
+        return teachers_from(Path(params.teacher_file), params.teacher_sha256, dataset, groups, curate)
     return load_members(members, seeds, dataset)
 
 
@@ -201,7 +206,7 @@ def run(
 
     dataset = load_dataset(ingest, curate, split)
     groups = groups_of(duplicates, curate, dataset)
-    named = load_teachers(params, members, train.seeds, dataset, curate)
+    named = load_teachers(params, members, train.seeds, dataset, groups, curate)
     positions = taught_on(dataset, groups, params.images)
     store = CheckpointStore(context.checkpoints, context.key)
     recipe = params.one_phase("distill", train.augmentation())

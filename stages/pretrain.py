@@ -23,7 +23,7 @@ from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
 from stages.lib.history import last_figures, report_to, write_history
 from stages.lib.normalise import fit_normalisation
-from stages.lib.relatives import apart_from, groups_of
+from stages.lib.relatives import WITHOUT_LABELS, apart_from, groups_of
 from stages.lib.training_params import OnePhaseParams, Widths
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from stages.lib.normalise import Normalisation
     from stages.lib.recipe import Recipe
 
-WITHOUT_LABELS = ("neutral", "unlabelled")
 SEEN = ("train", "val", *WITHOUT_LABELS)
 """The splits whose images may be learned from without their labels; never test."""
 

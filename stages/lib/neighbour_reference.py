@@ -23,6 +23,9 @@ Metric = Literal["euclidean", "cosine"]
 CHUNK = 512
 """Images whose distances are held at once: 100 MB beside 50,000 train rows."""
 
+COMPARED = 1 << 24
+"""Pairs of neighbours that are compared at once: 16 MB, twice."""
+
 
 class NeighbourParams(Section):
     """What val chooses from, and from how many train images neighbours are taken."""
@@ -107,11 +110,22 @@ def votes(near: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 def vote_score(near: np.ndarray, prior: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Return `reference.score` of the votes without laying out all K classes: there may be thousands."""
-    k = near.shape[1]
+    if not len(near):
+        return 0.0, 0.0  # without val nothing is better than what is listed first
+    rows = max(1, COMPARED // near.shape[1] ** 2)
+    parts = [
+        _votes_of(near[at : at + rows], prior, labels[at : at + rows]) for at in range(0, len(near), rows)
+    ]
+    right, given = (np.concatenate(part) for part in zip(*parts, strict=True))
+    floor = float(np.finfo(np.float32).eps)
+    return float(right.mean()), float(np.log(np.clip(given, floor, 1.0)).mean())
+
+
+def _votes_of(near: np.ndarray, prior: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows (n,) are right, and the probability (n,) of their label."""
     own = (near[:, :, None] == near[:, None, :]).sum(axis=2) + prior[near]
     # The most votes win, and of equal sums the class that stands first, as argmax over all classes has it.
     highest = own == own.max(axis=1, keepdims=True)
     said = np.where(highest, near, len(prior)).min(axis=1)
-    given = ((near == labels[:, None]).sum(axis=1) + prior[labels]) / (k + 1)
-    floor = float(np.finfo(np.float32).eps)
-    return float((said == labels).mean()), float(np.log(np.clip(given, floor, 1.0)).mean())
+    given = ((near == labels[:, None]).sum(axis=1) + prior[labels]) / (near.shape[1] + 1)
+    return said == labels, given

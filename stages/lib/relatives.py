@@ -12,6 +12,9 @@ from stages.lib.artifacts import read_table
 from stages.lib.components import joined_groups
 from stages.lib.dataset import Dataset
 
+WITHOUT_LABELS = ("neutral", "unlabelled")
+"""The splits that only learning without labels can use, and that `split` does not keep apart from test."""
+
 
 def groups_of(duplicates: Path, curate: Path, dataset: Dataset) -> np.ndarray:
     """Return the number (N,) int64 of each sample's group: copies of one picture, or what the user named."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +17,7 @@ from stages.lib.errors import InputError
 from stages.lib.hints import at_size, captured
 from stages.lib.payload import SAMPLES, weight_files
 from stages.lib.progress import say
+from stages.lib.relatives import WITHOUT_LABELS, apart_from
 from stages.lib.views import PLAIN, View, see
 from stages.lib.weights import check_pixels, load_classifier_by_name
 
@@ -84,12 +86,14 @@ class Teacher:
         return Look(logits if self.order is None else logits[:, :, self.order], weights, maps)
 
 
-def teachers_from(path: Path, sha256: str, dataset: Dataset, curate: Path) -> dict[str, Member]:
+def teachers_from(
+    path: Path, sha256: str, dataset: Dataset, groups: np.ndarray, curate: Path
+) -> dict[str, Member]:
     """Load the networks in a safetensors file, or in a release's folder, that know these classes by name.
 
     InputError when they are not the pinned files, know other classes, were made for other images or other
     normalisations than each other, or when the release's own record says that they learned from what is test
-    here.
+    here, or from an image without a label here that shares a group (N,) with one.
     """
     files = weight_files(path) if path.is_dir() else {path.stem: path}
     if not files:
@@ -106,7 +110,7 @@ def teachers_from(path: Path, sha256: str, dataset: Dataset, curate: Path) -> di
     if len({(member.card.normalisation, member.card.classes) for member in found.values()}) > 1:
         raise InputError(f"{path}: its networks were made for different pictures or classes")
     if (path / SAMPLES).is_file():
-        _saw_no_test(path, dataset, curate)
+        _saw_no_test(path, dataset, groups, curate)
     else:
         say(
             f"{path} does not record what it learned from: where it saw test images, the student is flattered"
@@ -125,16 +129,20 @@ def _is_pinned(path: Path, files: Mapping[str, Path], found: Mapping[str, Member
         )
 
 
-def _saw_no_test(folder: Path, dataset: Dataset, curate: Path) -> None:
+def _saw_no_test(folder: Path, dataset: Dataset, groups: np.ndarray, curate: Path) -> None:
+    """Compare by the bytes of the files: what is recorded nowhere, a copy that is not here, stays unknown."""
     record = read_table(folder / SAMPLES, ["sha256", "split"])
     pairs = zip(record["sha256"].to_pylist(), record["split"].to_pylist(), strict=True)
     learned = {digest for digest, split in pairs if split not in ("test", "")}
     digests = read_table(curate / "samples.parquet", ["sha256"])["sha256"].to_pylist()
-    seen = [at for at in dataset.part("test").tolist() if digests[at] in learned]
+    others = dataset.part(*WITHOUT_LABELS)
+    related = np.setdiff1d(others, apart_from(dataset, groups, others, ("test",)))
+    hidden = np.r_[dataset.part("test"), related].astype(int)
+    seen = [at for at in hidden.tolist() if digests[at] in learned]
     if seen:
         raise InputError(
-            f"{folder}: this teacher learned from {len(seen)} images that are test here, the first is "
-            f"{dataset.sample_ids[seen[0]]}: what it teaches would flatter the student"
+            f"{folder}: this teacher learned from {len(seen)} images that are test here or resemble one, the "
+            f"first is {dataset.sample_ids[seen[0]]}: what it teaches would flatter the student"
         )
 
 
