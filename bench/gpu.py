@@ -23,6 +23,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -38,10 +39,11 @@ from bench.cifar10_images import read
 from stages.lib.checkpoint import CheckpointStore
 from stages.lib.counters import generator
 from stages.lib.feeding import HostImages
-from stages.lib.loop import TrainingSet, fit
+from stages.lib.loop import Report, TrainingSet, fit
 from stages.lib.loop_state import LoopState
 from stages.lib.nets import WHITENED, Architecture, Classifier, new_classifier
 from stages.lib.normalise import Normalisation, fit_normalisation
+from stages.lib.optimizers import UpdateRule
 from stages.lib.tasks import Classification, as_images
 from stages.lib.whitened_net import fit_whitening
 
@@ -164,16 +166,20 @@ def network_of(data: Data, plan: Plan, seed: int) -> Classifier:
 
 
 def run_of(
-    data: Data, plan: Plan, store: CheckpointStore | None = None, host: HostImages | None = None
+    data: Data,
+    plan: Plan,
+    store: CheckpointStore | None = None,
+    host: HostImages | None = None,
+    report: Report | None = None,
 ) -> LoopState:
     """Train by AdamW, as `bare_epochs` does, through the loop."""
-    recipe = replace(plan.recipe(seed=0), rule=replace(plan.recipe(0).rule, kind="adamw"), augmentation=None)
+    recipe = replace(plan.recipe(seed=0), rule=UpdateRule("adamw"), augmentation=None)
     state = LoopState.start(network_of(data, plan, seed=0), recipe)
     task = Classification(data.train.labels, torch.ones(CLASSES, device=data.device), 0.0, None)
     images = data.train.pixels if host is None else data.train.pixels[:0]
     ids = tuple(map(str, range(len(data.train.labels))))
     training = TrainingSet(images, ids, data.normalisation, host=host)
-    return fit(state, task, training, recipe, store=store, label="bench")
+    return fit(state, task, training, recipe, store=store, report=report, label="bench")
 
 
 def seconds_of(data: Data, work: Callable[[], object]) -> float:
@@ -215,7 +221,8 @@ def resume_row(data: Data, plan: Plan) -> None:
         whole = run_of(data, how, CheckpointStore(Path(folder) / "whole", "key"))
         again = run_of(data, how, CheckpointStore(Path(folder) / "again", "key"))
         first = Path(folder) / "halves"
-        run_until_first_epoch(data, how, CheckpointStore(first, "key"))
+        with suppress(_StopError):
+            run_of(data, how, CheckpointStore(first, "key"), report=stop)
         halves = run_of(data, how, CheckpointStore(first, "key"))
     torch.backends.cudnn.deterministic = False
     print(
@@ -229,27 +236,9 @@ class _StopError(Exception):
     """The first epoch is over."""
 
 
-def run_until_first_epoch(data: Data, plan: Plan, store: CheckpointStore) -> None:
-    """Leave a checkpoint of the first of two epochs, as a killed run does."""
-    recipe = replace(plan.recipe(seed=0), rule=replace(plan.recipe(0).rule, kind="adamw"), augmentation=None)
-    state = LoopState.start(network_of(data, plan, seed=0), recipe)
-    task = Classification(data.train.labels, torch.ones(CLASSES, device=data.device), 0.0, None)
-    ids = tuple(map(str, range(len(data.train.labels))))
-
-    def stop(row: object) -> None:
-        raise _StopError(row)
-
-    try:
-        fit(
-            state,
-            task,
-            TrainingSet(data.train.pixels, ids, data.normalisation),
-            recipe,
-            store=store,
-            report=stop,
-        )
-    except _StopError:
-        return
+def stop(row: object) -> None:
+    """End a run after its first checkpoint, as a kill does."""
+    raise _StopError(row)
 
 
 def memory_row(data: Data, small: bool) -> None:
