@@ -17,7 +17,7 @@ repro: $(READY) ## Run the chain (only what changed) and show the results
 	@assay repro
 
 # On all cores; a file of tests stays in one process, so that what its tests share is made once.
-PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) lint ## Lint, type-check and test
 	$(PYTEST)

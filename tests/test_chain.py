@@ -100,6 +100,7 @@ def test_run_again_with_nothing_changed_no_stage_runs_and_no_run_is_added(tiny: 
     assert run_names(tiny) == before
 
 
+@pytest.mark.slow
 def test_two_clones_hold_the_same_lock_file(tiny: Chain, tmp_path: Path) -> None:
     other = prepare(tmp_path / "elsewhere" / "deeper" / "clone")
     other_environment = {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
