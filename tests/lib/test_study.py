@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from optuna import create_study, create_trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import NopPruner
 from optuna.trial import TrialState
 
 from stages.lib.errors import InputError, MachineError
 from stages.lib.study import WORKER, Claim, Plan, Search, index_of
 from stages.lib.study_samplers import Halving
-from stages.lib.study_storage import Storage, folder, shown, storage_url
+from stages.lib.study_storage import Storage, folder, lost_storage, shown, storage_url
 from tests.postgres_server import postgres
 
 SPACE = {
@@ -187,6 +188,18 @@ def test_a_storage_that_does_not_answer_is_one_sentence_without_the_password(
     with pytest.raises(InputError, match="ASSAY_TUNE_STORAGE"):
         storage_url("")
     assert os.environ["ASSAY_TUNE_STORAGE"]
+
+
+@pytest.mark.parametrize("place", ["me:secret@host:abc/db", "me:secret@host:5432x/db"])
+def test_what_is_no_url_is_refused_in_one_sentence_without_its_parts(place: str) -> None:
+    with pytest.raises(InputError, match="no URL of the form") as caught:
+        Storage.open(f"postgresql+pg8000://{place}")
+    assert not any(part in str(caught.value) for part in ("sec", "cret", "abc", "me:"))
+
+
+def test_an_error_that_says_nothing_is_told_by_its_name() -> None:
+    with pytest.raises(MachineError, match="StorageInternalError"), lost_storage("sqlite:///x.db"):
+        raise StorageInternalError
 
 
 def test_two_processes_at_one_postgresql_database_train_every_trial_once(tmp_path: Path) -> None:
