@@ -16,6 +16,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.pruners import NopPruner
 from optuna.trial import TrialState
 
+from stages.commands.check import param_faults
+from stages.lib.config import read_params
 from stages.lib.errors import InputError, MachineError
 from stages.lib.study import WORKER, Claim, Plan, Search, index_of
 from stages.lib.study_samplers import Halving
@@ -188,6 +190,41 @@ def test_a_storage_that_does_not_answer_is_one_sentence_without_the_password(
     with pytest.raises(InputError, match="ASSAY_TUNE_STORAGE"):
         storage_url("")
     assert os.environ["ASSAY_TUNE_STORAGE"]
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("host/db?user=me&password=secret", "host/db"),
+        ("me:secret@host:5432/db?timeout=3", "me@host:5432/db"),
+        ("me@host/db", "me@host/db"),
+        ("me:se@cret@host/db", "…"),
+        ("me:se/cret@host/db", "…"),
+        ("host/db?password=secret@x", "…"),
+    ],
+)
+def test_a_url_is_shown_without_its_password_wherever_that_stands(place: str, told: str) -> None:
+    assert shown(f"postgresql+pg8000://{place}") == f"postgresql+pg8000://{told}"
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "postgresql+pg8000://host/db?user=me&password=secret",
+        "postgresql+pg8000://host/db?user=me&p%61ssword=secret",
+        "postgresql+pg8000://me:secret@host/db",
+        "postgresql+pg8000://me:secret?x@host/db",
+        "mysql://me:secret@host/db",
+        ["secret"],
+    ],
+)
+def test_a_password_in_the_params_is_refused_and_not_repeated(storage: object) -> None:
+    raw = read_params()
+    (fault,) = param_faults({**raw, "tune": {**raw["tune"], "storage": storage}})
+    assert fault.startswith("  tune.storage: ")
+    assert "secret" not in fault
+    kept = {**raw["tune"], "storage": "postgresql+pg8000://me@host/db?timeout=3"}
+    assert not param_faults({**raw, "tune": kept})
 
 
 @pytest.mark.parametrize("place", ["me:secret@host:abc/db", "me:secret@host:5432x/db"])
