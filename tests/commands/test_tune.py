@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 
 from stages import train
 from stages.commands import tune_work
@@ -167,6 +168,25 @@ def test_a_combination_that_train_refuses_and_a_loss_that_is_no_number_are_recor
     assert kinds["exponential", "0.5"]["state"] == "diverged"
     assert rows[0]["state"] == "complete"
     assert len(rows) == 8
+
+
+def test_a_trial_that_another_took_is_left_to_it_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_tune_project(tmp_path)
+    lost: list[int] = []
+
+    def taken(_recipe: Any, _values: Any, material: Any, *others: Any, **_: Any) -> Outcome:
+        trial = others[2]
+        if not lost:
+            lost.append(trial.number)
+            trial.study.tell(trial.number, state=TrialState.FAIL)  # as a worker elsewhere would
+            trial.report(0.5, 1)
+        return Outcome(np.full((len(material.val_labels), 1), 0.5, np.float32), "", 1)
+
+    monkeypatch.setattr(tune_work, "run_trial", taken)
+    assert [row["state"] for row in search(root)] == ["complete"] * 3
+    assert "trial 0: claim lost" in capsys.readouterr().err
 
 
 def test_hopeless_trials_end_early_and_never_the_first(tmp_path: Path) -> None:

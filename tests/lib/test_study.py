@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from stages.commands.check import param_faults
 from stages.lib.config import read_params
 from stages.lib.errors import InputError, MachineError
-from stages.lib.study import WORKER, Claim, Plan, Search, index_of
+from stages.lib.study import WORKER, Claim, ClaimLostError, Plan, Search, index_of, keeping_claim
 from stages.lib.study_samplers import Halving
 from stages.lib.study_storage import Storage, folder, lost_storage, shown, storage_url
 from tests.postgres_server import postgres
@@ -124,7 +124,11 @@ def test_a_trial_that_was_stopped_early_is_finished_and_one_taken_for_dead_is_re
     again = other.claim(1)
     assert again is not None
     other.finish(again, None, {"reason": "pruned"})
-    search.finish(claim, 1.0, {})
+    for facts in ({}, {"reason": ""}):
+        with pytest.raises(ClaimLostError, match="trial 0: claim lost"):
+            search.finish(claim, 1.0, facts)
+    with pytest.raises(ClaimLostError), keeping_claim(0):
+        claim.trial.report(1.0, 1)
     assert [(trial.state, trial.value) for trial in search.trials()] == [(TrialState.PRUNED, None)]
 
 
@@ -145,6 +149,19 @@ def test_a_worker_of_another_machine_is_dead_when_its_heart_stands_still(
         time.sleep(0.2)
     assert third is not None
     assert third.index == 0
+
+
+def test_a_worker_of_this_machine_that_holds_its_lock_lives_though_its_heart_stood_still(
+    opened: Callable[..., Search],
+) -> None:
+    one, two = opened(), opened()
+    claim = one.claim(1)
+    assert claim is not None
+    with one.storage.optuna.engine.begin() as connection:
+        connection.exec_driver_sql("update trial_heartbeats set heartbeat = '2000-01-01 00:00:00.000000'")
+    assert two.claim(1) is None
+    one.finish(claim, 1.0, {"reason": ""})
+    assert [trial.value for trial in two.trials()] == [1.0]
 
 
 def test_other_data_never_mix_into_a_study(opened: Callable[..., Search]) -> None:
