@@ -278,6 +278,32 @@ def test_each_trials_run_is_nested_in_the_studys_and_the_params_are_those_it_tra
         assert run.data.metrics["tune/value"] == pytest.approx(float(row["value"]))
 
 
+def test_workers_are_started_while_the_command_has_no_thread_of_its_own(
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    class Child:
+        returncode = 0
+
+        def __init__(self, *_: Any, **__: Any) -> None:
+            order.append("worker")
+
+        def poll(self) -> int:
+            return 0
+
+        terminate = wait = poll
+
+    def track(steps: Any, *_: Any, **__: Any) -> Any:
+        order.append("progress bar")
+        return steps
+
+    monkeypatch.setattr("stages.commands.tune.subprocess.Popen", Child)
+    monkeypatch.setattr("stages.commands.tune.track", track)
+    search(done, trials=5, workers=2)
+    assert order == ["worker", "worker", "progress bar"]
+
+
 @pytest.mark.slow
 def test_two_workers_of_the_command_share_a_postgresql_database(tmp_path: Path) -> None:
     alone = search(write_tune_project(tmp_path / "alone", trials=5))
