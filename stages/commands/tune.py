@@ -2,7 +2,7 @@
 
 A trial is the stage `train` with other values (`tune_trial.py`); which trial comes next is decided in a
 storage that workers share (`lib/study.py`), so that a search can be killed, gone on with, and joined from
-other machines. Nothing is written to any stage's folder, and no test row is read.
+other machines. Nothing is written to any stage's folder, and no trial sees a test row.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ from stages.lib.progress import say, track
 from stages.lib.study import Search, index_of
 from stages.lib.study_storage import Storage, storage_url
 from stages.lib.threads import pin_threads
-from stages.lib.tune_words import score, setting
+from stages.lib.tune_words import NOT_SHOWN, score, setting
 from stages.lib.yaml_edit import with_values
 
 DATA = Path("data")
@@ -159,3 +159,5 @@ def _apply(files: Files) -> None:
     text = PARAMS_FILE.read_text(encoding="utf-8")
     write_text(PARAMS_FILE, with_values(text, files.patch, str(PARAMS_FILE)))
     say(f"{PARAMS_FILE}: {setting(files.patch)}; `make repro` trains with it")
+    if not files.shown:
+        say(NOT_SHOWN)

@@ -1,4 +1,6 @@
-"""What a search learns from and looks at: train and val, and nothing else; test rows are left out on reading.
+"""What a search learns from and looks at: train and val, and nothing else: no trial sees a test row.
+
+The whole table is read and decoded, as every stage does; test rows are dropped before the first trial.
 
 The digest names just that, so that other data never mix into one study, and a larger test set changes
 nothing.

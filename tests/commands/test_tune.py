@@ -127,7 +127,9 @@ def test_what_a_study_hangs_on_names_it(done: Path, tmp_path: Path, monkeypatch:
     assert len({usual, *others}) == 6
 
 
-def test_the_winner_is_written_into_the_params_and_every_comment_stays(done: Path, tmp_path: Path) -> None:
+def test_the_winner_is_written_into_the_params_and_every_comment_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     low = {"low": 3.0e-3, "high": 1.0e-1, "log": True}
     root = write_tune_project(tmp_path, space=SPACE | {"train.learning_rate": low})
     before = (root / "params.yaml").read_text()
@@ -141,6 +143,9 @@ def test_the_winner_is_written_into_the_params_and_every_comment_stays(done: Pat
     assert read_yaml(root / "params.yaml")["train"]["learning_rate"] == patch["train"]["learning_rate"]
     changed = [old for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]
     assert 1 <= len(changed) <= len(SPACE)
+    shown = "It is ahead beyond chance" in (study_folder(root) / "winner.yaml").read_text()
+    told = capsys.readouterr().err
+    assert ("That it is better at all is not shown" in told) is not shown
 
 
 def test_a_combination_that_train_refuses_and_a_loss_that_is_no_number_are_recorded(
