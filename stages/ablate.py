@@ -25,7 +25,15 @@ from stages.lib.cli import Context, stage_main
 from stages.lib.config import Section, parse_section
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
-from stages.lib.ingredients import Added, Ingredient, check_names, prediction_name, slug_of, with_added
+from stages.lib.ingredients import (
+    Added,
+    Ingredient,
+    added_faults,
+    check_names,
+    prediction_name,
+    slug_of,
+    with_added,
+)
 from stages.lib.predictions import Predictions, write_predictions
 from stages.lib.progress import say
 from stages.lib.recipe_gain import Gain, recipe_gain
@@ -96,6 +104,18 @@ def having(params: training.Params, added: Added) -> training.Params:
     return parsed
 
 
+def check_all(params: Params, train: training.Params) -> None:
+    """Raise InputError before the first network is trained where a later one could not be."""
+    for one in params.ingredients:
+        if isinstance(one, str):
+            without(train, one)
+    added = [one for one in params.ingredients if isinstance(one, Added)]
+    in_order = params.adding == "in_order"
+    faults = added_faults(train.model_dump(mode="json"), added, training.Params, in_order=in_order)
+    if faults:
+        raise InputError("params.yaml cannot be ablated so:\n" + "\n".join(faults))
+
+
 @dataclass(frozen=True)
 class Bench:
     """What every network of the stage is trained on, and where it goes."""
@@ -159,8 +179,7 @@ def run(
     context: Context,
 ) -> dict[str, Any]:
     """Train the networks of every ingredient, write what they predict, and what each brings on val."""
-    for one in params.ingredients:  # all of them before the first is trained
-        having(train, one) if isinstance(one, Added) else without(train, one)
+    check_all(params, train)
     networks: list[tuple[str, str, int]] = []
     rows: list[tuple[object, ...]] = []
     if params.ingredients:

@@ -67,6 +67,13 @@ class Params(EngineParams, NetworkParams, AugmentationParams):
             raise ValueError("init: file needs init_file and init_sha256 (`sha256sum` prints it)")
         if self.init == "random" and (self.fine_tune.frozen_layers or self.body_rate == 0):
             raise ValueError("init: random leaves nothing worth freezing: set frozen_layers 0, body_rate 1")
+        if self.init == "pretrain" and self.network != "residual":
+            raise ValueError(
+                f"init: pretrain needs network: residual, which that stage trains, not {self.network}; "
+                "take init: random or file, or timm for a timm net"
+            )
+        if self.init == "timm" and not self.network.startswith("timm:"):
+            raise ValueError(f"init: timm needs a network of timm (timm:…), not {self.network}")
         return self
 
 

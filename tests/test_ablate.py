@@ -172,6 +172,7 @@ def test_what_train_lacks_already_cannot_be_taken_away(prepared: Path, tmp_path:
         ({"train.label_smoothing": 1.5}, "less than 1; received 1.5"),
         ({"train.labelsmoothing": 0.1}, r"no key train\.labelsmoothing"),
         ({"train.widths": [8]}, "cannot be added: `pretrain`"),
+        ({"train.seeds": [8]}, "cannot be added: an ingredient is trained from the same seeds"),
         ({"train.augment": 1}, "a group of keys"),
         ({"distill.epochs": 1}, r"no key distill\.epochs"),
     ],
@@ -182,6 +183,25 @@ def test_an_ingredient_that_train_refuses_is_refused_before_anything_is_trained(
     with pytest.raises(InputError, match=told):
         run(prepared, tmp_path, SLOW, Added(name="it", set=values))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_those_before_may_have_brought_is_refused_in_order_before_anything_is_trained(
+    prepared: Path, tmp_path: Path
+) -> None:
+    from stages.commands.check import param_faults
+
+    again = Added(name="again", set={"train.label_smoothing": 0.3})
+    other = Added(name="other", set={"train.label_smoothing": 0.2})
+    told = r"again: train has it already; take it from the list \(where Label smoothing had helped\)"
+    for between in ((), (SLOW,), (other,)):  # that the one between helps is not certain
+        with pytest.raises(InputError, match=told):
+            run(prepared, tmp_path, SMOOTH, *between, again, adding="in_order")
+    assert not (tmp_path / "out").exists()
+    raw = read_params()
+    given = [one.model_dump() for one in (SMOOTH, again)]
+    (fault,) = param_faults({**raw, "ablate": {"ingredients": given, "adding": "in_order"}})
+    assert "Label smoothing had helped" in fault
+    assert not param_faults({**raw, "ablate": {"ingredients": given, "adding": "each"}})
 
 
 @pytest.mark.parametrize("name", ["ensemble", "Augmentation", "label smoothing", "a onto b", "../x", ""])

@@ -9,12 +9,15 @@ import pytest
 import torch
 
 from stages import train
+from stages.commands.check import param_faults
 from stages.lib.artifacts import read_csv
 from stages.lib.class_plan import ClassPlan
+from stages.lib.config import read_params
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from stages.lib.followed import MOST
 from stages.lib.starting_weights import start_body
+from stages.lib.tune_params import tune_faults
 from stages.lib.weights import load_classifier
 from tests.prepared_data import CLASSES, bars_dataset, write_prepared
 from tests.training_fixture import context, even_plan, train_params, write_encoder
@@ -138,6 +141,26 @@ def train_body(encoder: Path, dataset: Dataset):  # type: ignore[no-untyped-def]
 def test_p5_other_widths_than_the_encoders_are_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"architecture is .*\[8, 16\].*expected .*\[8, 24\]"):
         run(tmp_path, bars_dataset(30), widths=(8, 24))
+
+
+@pytest.mark.parametrize(
+    ("network", "init"), [("whitened", "pretrain"), ("timm:test_resnet", "pretrain"), ("whitened", "timm")]
+)
+def test_a_network_and_an_init_that_do_not_go_together_are_refused_by_the_params(
+    network: str, init: str
+) -> None:
+    raw = read_params()
+    changed = {**raw["train"], "network": network, "init": init}
+    (fault,) = param_faults({**raw, "train": changed})
+    assert f"init: {init} needs" in fault
+    assert network in fault
+    if init == "pretrain":
+        space = {"train.network": {"choices": ["residual", network]}}
+        (fault,) = tune_faults({**raw, "tune": {**raw["tune"], "space": space}}, train.Params)
+        assert fault.startswith(f'  tune.space.train.network: "{network}" is refused')
+        given = {"ingredients": [{"name": "it", "set": {"train.network": network}}], "adding": "each"}
+        (fault,) = param_faults({**raw, "ablate": given})
+        assert fault.startswith("  ablate.ingredients, it: ")
 
 
 def test_a_train_split_without_images_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from stages.lib.chain import SECTIONS, STAGES
 from stages.lib.config import PARAMS_FILE, Section, nearest, parse_section, read_params
 from stages.lib.errors import InputError
-from stages.lib.ingredients import Added, with_added
+from stages.lib.ingredients import Added, added_faults
 from stages.lib.lock_faults import in_conflict
 from stages.lib.provenance import DVC_FILE, LOCK_FILE
 from stages.lib.tune_params import TUNE
@@ -57,7 +57,8 @@ def ablate_faults(raw: Mapping[str, Any], train: type[Section]) -> list[str]:
     if params is None or section is None:
         return []
     added = [one for one in params.model_dump()["ingredients"] if isinstance(one, dict)]
-    return [fault for one in added for fault in with_added(raw["train"], Added(**one), train)[1]]
+    ingredients = [Added(**one) for one in added]
+    return added_faults(raw["train"], ingredients, train, in_order=raw["ablate"]["adding"] == "in_order")
 
 
 def _model(stage: str) -> type[Section]:

@@ -119,7 +119,12 @@ def tune(
         str,
         typer.Option(metavar="NAME", help="The study; default: named by inputs."),
     ] = "",
-    apply: Annotated[bool, typer.Option(help="Write the winner into params.yaml, comments kept.")] = False,
+    apply: Annotated[
+        bool,
+        typer.Option(
+            help="Write the winner into params.yaml, comments kept; also one that is not shown to be better."
+        ),
+    ] = False,
     one_of_many: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Search the keys that tune.space names, on train and val alone; run again to go on, or for the results.

@@ -2,13 +2,14 @@
 
 A trial is the stage `train` with other values (`tune_trial.py`); which trial comes next is decided in a
 storage that workers share (`lib/study.py`), so that a search can be killed, gone on with, and joined from
-other machines. Nothing is written to any stage's folder, and no test row is read.
+other machines. Nothing is written to any stage's folder, and no trial sees a test row.
 """
 
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from stages.commands.sync import sync
@@ -24,7 +25,7 @@ from stages.lib.progress import say, track
 from stages.lib.study import Search, index_of
 from stages.lib.study_storage import Storage, storage_url
 from stages.lib.threads import pin_threads
-from stages.lib.tune_words import score, setting
+from stages.lib.tune_words import NOT_SHOWN, score, setting
 from stages.lib.yaml_edit import with_values
 
 DATA = Path("data")
@@ -78,9 +79,15 @@ def _search(setup: Setup, search: Search, wanted: int, processes: int) -> None:
     if not missing:
         return
     alone = min(processes, missing) == 1
-    steps = work(setup, search, wanted) if alone else _supervised(setup, wanted, min(processes, missing))
-    for _ in track(_finished(setup, search, known, steps), "trials", total=wanted):
-        continue
+    working = (
+        nullcontext(work(setup, search, wanted))
+        if alone
+        else _supervised(setup, wanted, min(processes, missing))
+    )
+    # The workers are started before the progress bar is, which draws itself from a thread of its own.
+    with working as steps:
+        for _ in track(_finished(setup, search, known, steps), "trials", total=wanted):
+            continue
     if running := search.running():
         say(f"{running} trial(s) are being trained elsewhere: run it again when they have ended")
 
@@ -99,8 +106,9 @@ def _finished(setup: Setup, search: Search, known: set[int], steps: Iterator[int
             yield index
 
 
-def _supervised(setup: Setup, wanted: int, processes: int) -> Iterator[int]:
-    """Start workers, yield while they work, and say what a worker said that failed."""
+@contextmanager
+def _supervised(setup: Setup, wanted: int, processes: int) -> Iterator[Iterator[int]]:
+    """Start workers, give an iterator that lasts while they work, and say what a worker said that failed."""
     command = [sys.executable, "-m", "stages.commands.main", "tune", "--one-of-many"]
     command += ["--study", setup.name, "--trials", str(wanted)]
     setup.folder.mkdir(parents=True, exist_ok=True)
@@ -115,18 +123,22 @@ def _supervised(setup: Setup, wanted: int, processes: int) -> Iterator[int]:
                         stdin=subprocess.DEVNULL,
                         stdout=stream,
                         stderr=stream,
-                        preexec_fn=die_with_parent,  # noqa: PLW1509 (no other thread runs here)
+                        preexec_fn=die_with_parent,  # noqa: PLW1509 (nothing is drawn yet: no other thread)
                     )
                 )
-        while any(child.poll() is None for child in children):
-            time.sleep(POLL_SECONDS)
-            yield -1
+        yield _waiting(children)
     finally:
         for child in children:
             child.terminate()
         for child in children:
             child.wait()
     _blame(children, logs)
+
+
+def _waiting(children: Sequence["subprocess.Popen[bytes]"]) -> Iterator[int]:
+    while any(child.poll() is None for child in children):
+        time.sleep(POLL_SECONDS)
+        yield -1
 
 
 def _blame(children: Sequence["subprocess.Popen[bytes]"], logs: Sequence[Path]) -> None:
@@ -147,3 +159,5 @@ def _apply(files: Files) -> None:
     text = PARAMS_FILE.read_text(encoding="utf-8")
     write_text(PARAMS_FILE, with_values(text, files.patch, str(PARAMS_FILE)))
     say(f"{PARAMS_FILE}: {setting(files.patch)}; `make repro` trains with it")
+    if not files.shown:
+        say(NOT_SHOWN)

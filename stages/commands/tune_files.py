@@ -23,7 +23,10 @@ UNCUT = 160
 
 @dataclass(frozen=True)
 class Files:
-    """patch: dotted keys in which the winner differs from params.yaml, empty where nothing beats it."""
+    """patch: dotted keys in which the winner differs from params.yaml, empty where nothing beats it.
+
+    shown: whether it is ahead beyond chance.
+    """
 
     setup: Setup
     trials: Sequence[Trained]
@@ -31,6 +34,7 @@ class Files:
     patch: Mapping[str, Any]
     paths: Sequence[Path]
     figures: Mapping[str, float]
+    shown: bool
 
     def show(self) -> None:
         """Print the best trials, what to think of them, and where to read on."""
@@ -77,7 +81,15 @@ def write_files(setup: Setup, search: Search) -> Files:
     figures = {} if winner is None or winner.value is None else {"tune/best": winner.value}
     figures |= {} if ahead is None else {"tune/lead": ahead.difference, "tune/lead_chosen": ahead.chosen}
     said = [*sentences, importance_sentence(found, complete)]
-    return Files(setup, trials, said, patch, [place / name for name in names], figures)
+    return Files(
+        setup,
+        trials,
+        said,
+        patch,
+        [place / name for name in names],
+        figures,
+        ahead is not None and ahead.shown,
+    )
 
 
 def _patch(setup: Setup, winner: Trained | None) -> dict[str, Any]:

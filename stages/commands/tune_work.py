@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from stages.commands.tune_setup import Setup
 from stages.commands.tune_trial import Outcome, run_trial
 from stages.lib.errors import AssayError
 from stages.lib.journal import Journal
-from stages.lib.progress import hushed
+from stages.lib.progress import hushed, say
 from stages.lib.search_space import drawn_value
+from stages.lib.study import ClaimLostError, keeping_claim
 from stages.lib.study_storage import lost_storage
 from stages.lib.termination import TerminatedError
 from stages.lib.tune_results import facts_of
@@ -30,7 +32,10 @@ class InterruptedSearchError(AssayError):
 def work(setup: Setup, search: "Search", wanted: int) -> Iterator[int]:
     """Train trials until `wanted` are finished or in others' hands; yield each one's index."""
     while (claim := search.claim(wanted)) is not None:
-        _train(setup, search, claim)
+        try:
+            _train(setup, search, claim)
+        except ClaimLostError as error:
+            say(f"{error}; going on with the next")
         yield claim.index
 
 
@@ -40,7 +45,7 @@ def _train(setup: Setup, search: "Search", claim: "Claim") -> None:
     checkpoints = setup.folder / "checkpoints" / str(claim.index)
     key = hashlib.sha256(f"{setup.digest} {claim.index}".encode()).hexdigest()
     try:
-        with hushed(), search.heartbeat(claim), lost_storage(search.storage.url):
+        with hushed(), search.heartbeat(claim), _at(search, claim):
             outcome = run_trial(
                 setup.recipe,
                 values,
@@ -63,6 +68,12 @@ def _train(setup: Setup, search: "Search", claim: "Claim") -> None:
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
+@contextmanager
+def _at(search: "Search", claim: "Claim") -> Iterator[None]:
+    with lost_storage(search.storage.url), keeping_claim(claim.index):
+        yield
+
+
 def _values(setup: Setup, claim: "Claim") -> dict[str, Any]:
     """Return what the trial trains with: as it stands in params.yaml, or as it was drawn."""
     if claim.index == 0:
@@ -77,7 +88,11 @@ def _record(
     value = None if scores is None else float(scores.mean(dtype=np.float64))
     if value is not None and not np.isfinite(value):
         value, scores, reason = None, None, "diverged: the metric is no number"
-    search.finish(claim, value, facts_of(values, scores, outcome.epochs, reason))
+    try:
+        search.finish(claim, value, facts_of(values, scores, outcome.epochs, reason))
+    except ClaimLostError as error:
+        journal.fail(str(error))
+        raise
     if reason and not reason.startswith("pruned"):
         journal.fail(reason)
     else:

@@ -17,6 +17,9 @@ from stages.lib.yaml_file import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
+UNTOLD = "untold"
+"""The type of a validation error whose input may hold a password: it is told without what was received."""
+
 
 class Section(BaseModel):
     """One section of params.yaml: unknown keys, other types, infinities and missing keys are refused."""
@@ -93,6 +96,8 @@ def _fault(model: type[Section], section: str, detail: Any) -> str:
         return f"  {key}: unknown key{nearest(str(detail['loc'][-1]), _names(model, detail['loc']))}"
     if detail["type"] == "missing":
         return f"  {key}: the key is missing"
+    if detail["type"] == UNTOLD:
+        return f"  {key}: {detail['msg']}"
     received = _shown(detail["input"])
     return f"  {key}: {_plain(detail)}; received {received}{_yaml_hint(detail)}"
 

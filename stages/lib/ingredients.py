@@ -19,6 +19,15 @@ TAKEN = ("pretraining", "augmentation")
 RESERVED = (*TAKEN, "ensemble", "tta", "distillation")
 """Names that the table of gains has of its own."""
 
+OWN = FIXED | {
+    "train.seeds": "an ingredient is trained from the same seeds as train's own networks",
+    "train.widths": "`pretrain` trains a body of these channels: one recipe has one of them",
+}
+"""Keys of train that no ingredient can change, and why."""
+
+MOST_BASES = 64
+"""Recipes that an ingredient is tried onto before anything is trained: what the six first can make."""
+
 WITHOUT = re.compile(r"without_(?P<slug>[a-z0-9_]+)_seed(?P<seed>\d+)")
 WITH = re.compile(r"with_(?P<slug>[a-z0-9_]+?)(_onto_(?P<base>[a-z0-9_]+))?_seed(?P<seed>\d+)")
 
@@ -75,9 +84,31 @@ def with_added(
     return changed, [f"  ablate.ingredients, {added.name}: {fault.strip()}" for fault in refused]
 
 
+def added_faults(
+    section: Mapping[str, Any], added: Sequence[Added], model: type[Section], *, in_order: bool
+) -> list[str]:
+    """Return one line per fault of ingredients that are added to the plain section train.
+
+    in_order: each is also held against those before it, of which any may turn out to be kept.
+    """
+    bases: list[tuple[dict[str, Any], tuple[str, ...]]] = [(dict(section), ())]
+    faults: list[str] = []
+    for one in added:
+        answers = [(kept, *with_added(base, one, model)) for base, kept in bases]
+        refused = next(((kept, why) for kept, _, why in answers if why), None)
+        if refused is not None:
+            kept, why = refused
+            onto = f" (where {', '.join(kept)} had helped)" if kept else ""
+            faults += [f"{fault}{onto}" for fault in why]
+        elif in_order:
+            bases += [(changed, (*kept, one.name)) for kept, changed, _ in answers]
+            del bases[MOST_BASES:]
+    return faults
+
+
 def _key_faults(section: Mapping[str, Any], key: str, value: Any) -> list[str]:
-    if key in FIXED:
-        return [f"{key} cannot be added: {FIXED[key]}"]
+    if key in OWN:
+        return [f"{key} cannot be added: {OWN[key]}"]
     try:
         found = value_at(section, key)
     except (KeyError, TypeError):

@@ -16,12 +16,20 @@ WITHOUT_LABELS = ("neutral", "unlabelled")
 """The splits that only learning without labels can use, and that `split` does not keep apart from test."""
 
 
-def groups_of(duplicates: Path, curate: Path, dataset: Dataset) -> np.ndarray:
-    """Return the number (N,) int64 of each sample's group: copies of one picture, or what the user named."""
+def groups_among(duplicates: Path, sample_ids: Sequence[str], named: Sequence[str | None]) -> np.ndarray:
+    """Return the number (N,) int64 of each sample's group, as far as it shows among these samples alone.
+
+    named (N,): the groups that the user named.
+    """
     copies = read_table(duplicates / "groups.parquet", ["sample_id", "group_id"])
     same_picture = dict(zip(copies["sample_id"].to_pylist(), copies["group_id"].to_pylist(), strict=True))
+    return joined_groups([same_picture.get(name) for name in sample_ids], named)
+
+
+def groups_of(duplicates: Path, curate: Path, dataset: Dataset) -> np.ndarray:
+    """Return the number (N,) int64 of each sample's group: copies of one picture, or what the user named."""
     named = read_table(curate / "samples.parquet", ["group"])["group"].to_pylist()
-    return joined_groups([same_picture.get(name) for name in dataset.sample_ids], named)
+    return groups_among(duplicates, dataset.sample_ids, named)
 
 
 def apart_from(

@@ -12,23 +12,23 @@ import threading
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from optuna import Trial, create_study
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.storages import fail_stale_trials
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from stages.lib.errors import InputError
+from stages.lib.errors import AssayError, InputError
 from stages.lib.study_samplers import sampler_of
-from stages.lib.study_storage import HEARTBEAT_SECONDS, Storage, folder, lost_storage
+from stages.lib.study_storage import GRACE_SECONDS, HEARTBEAT_SECONDS, Storage, folder, lost_storage
 
 INDEX, WORKER, DIGEST = "index", "worker", "digest"
 
@@ -50,6 +50,10 @@ class Plan:
     sampler: str
     seed: int
     pruner: BasePruner
+
+
+class ClaimLostError(AssayError):
+    """This worker was taken for dead by one of another machine: whoever claims the trial anew trains it."""
 
 
 @dataclass(frozen=True)
@@ -121,25 +125,36 @@ class Search:
             return Claim(index, trial)
 
     def _fail_the_dead(self) -> None:
-        fail_stale_trials(self.study)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             worker = trial.user_attrs.get(WORKER)
             # Whoever holds the turn is alone in making trials: one without a worker lost it while being made.
-            if worker is None or _is_dead(worker):
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            alive = False if worker is None else _is_alive(worker)
+            with suppress(UpdateFinishedTrialError):  # it may end at any time
+                if alive:
+                    # Its lock is held: that its heart was not heard (a pause, or the storage was away) is no
+                    # death, and two workers of one machine would train in one folder.
+                    self.storage.optuna.record_heartbeat(trial._trial_id)
+                elif alive is not None:
+                    self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        fail_stale_trials(self.study)
 
     def give_back(self, claim: Claim) -> None:
         """Let somebody else, or a later run, train it."""
-        with lost_storage(self.storage.url), _quiet():
+        with lost_storage(self.storage.url), _quiet(), suppress(UpdateFinishedTrialError):
             self.study.tell(claim.trial, state=TrialState.FAIL, skip_if_finished=True)
 
     def finish(self, claim: Claim, value: float | None, facts: Mapping[str, Any]) -> None:
-        """Record a trial's value, None where it was stopped early, and what else is to be known of it."""
-        with lost_storage(self.storage.url), _quiet():
+        """Record a trial's value, None where it was stopped early, and what else is to be known of it.
+
+        ClaimLostError where somebody else has ended the trial.
+        """
+        state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+        with lost_storage(self.storage.url), keeping_claim(claim.index), _quiet():
             for name, fact in facts.items():
                 claim.trial.set_user_attr(name, fact)
-            state = TrialState.PRUNED if value is None else TrialState.COMPLETE
-            self.study.tell(claim.trial, value, state=state, skip_if_finished=True)
+            found = self.study.tell(claim.trial, value, state=state, skip_if_finished=True)
+            if found.state != state:
+                raise UpdateFinishedTrialError
 
     @contextmanager
     def heartbeat(self, claim: Claim) -> Iterator[None]:
@@ -168,6 +183,17 @@ def index_of(trial: FrozenTrial) -> int:
 
 
 @contextmanager
+def keeping_claim(index: int) -> Iterator[None]:
+    """Raise ClaimLostError where somebody else has ended the trial that is worked at."""
+    try:
+        yield
+    except UpdateFinishedTrialError as error:
+        raise ClaimLostError(
+            f"trial {index}: claim lost, as nothing was heard of this worker for {GRACE_SECONDS} s"
+        ) from error
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Leave out Optuna's remarks on heartbeats outside of its own loop, which is what is done here."""
     with warnings.catch_warnings():
@@ -192,14 +218,14 @@ def _alive() -> Iterator[str]:
         path.unlink()
 
 
-def _is_dead(worker: str) -> bool:
-    """Say whether a worker of this machine has ended; of another's nothing is known here."""
+def _is_alive(worker: str) -> bool | None:
+    """Say whether a worker of this machine lives; None of another's, of which nothing is known here."""
     path = _workers() / worker
     if not path.exists():
-        return False
+        return None
     with path.open("r") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
-    return True
+            return True
+    return False

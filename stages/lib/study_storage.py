@@ -36,6 +36,10 @@ BUSY_SECONDS = 60
 """How long SQLite waits for another process's write before it gives up."""
 
 
+_PARTS = re.compile(r"((?P<user>[^:/?@]*)(:[^/?@]*)?@)?(?P<place>[^:/?@]*(:\d+)?(/[^:/?@]*)?)(\?[^@]*)?")
+"""A URL in which no sign leaves open where the password ends; of any other nothing is shown."""
+
+
 def folder() -> Path:
     """Return where searches live on this machine."""
     return state_folder() / "tune"
@@ -52,8 +56,14 @@ def storage_url(param: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return the URL without its password."""
-    return re.sub(r"//([^:/@]*):[^@]*@", r"//\1@", url)
+    """Return the URL without its password and its options, which may hold one."""
+    if not url.startswith(POSTGRESQL):
+        return url
+    found = _PARTS.fullmatch(url.removeprefix(POSTGRESQL))
+    if found is None:
+        return f"{POSTGRESQL}…"
+    user = f"{found['user']}@" if found["user"] else ""
+    return f"{POSTGRESQL}{user}{found['place']}"
 
 
 @dataclass(frozen=True)
@@ -65,13 +75,28 @@ class Storage:
 
     @classmethod
     def open(cls, url: str) -> "Storage":
-        """Connect, and make the tables on first use; MachineError where that fails."""
+        """Connect, and make the tables on first use; InputError of what is no URL, else MachineError."""
+        _check_form(url)
         with lost_storage(url), turn(url):
             return cls(url, _optuna_storage(url))
 
     def turn(self) -> AbstractContextManager[None]:
         """Hold what only one worker may do at a time."""
         return turn(self.url)
+
+
+def _check_form(url: str) -> None:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url)
+    except (ValueError, ArgumentError):
+        # Not chained, and no part of the URL is told: what failed to parse may be a piece of the password.
+        raise InputError(
+            f"tune.storage or {VARIABLE}: no URL of the form {POSTGRESQL}user:password@host:port/database, "
+            "the port a number; in a password write @ as %40, / as %2F and : as %3A"
+        ) from None
 
 
 def _optuna_storage(url: str) -> "RDBStorage":
@@ -150,7 +175,8 @@ def lost_storage(url: str) -> Iterator[None]:
         raise
     except (StorageInternalError, DBAPIError) as error:
         cause = error.__cause__ or error
-        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0].rstrip(".")
+        said = str(getattr(cause, "orig", None) or cause).strip() or type(cause).__name__
+        reason = said.splitlines()[0].rstrip(".")
         raise MachineError(
             f"tune.storage {shown(url)}: {reason}. Nothing that was finished is lost; run it again when "
             "the storage answers"

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.lib.artifacts import read_csv, read_json, read_table
-from stages.lib.components import joined_groups
 from stages.lib.errors import InputError
 from stages.lib.predictions import Predictions, read_predictions
+from stages.lib.relatives import groups_among
 
 SCORED = ("val", "test")
 """Splits that predictions are made for and held against the truth."""
@@ -51,7 +51,6 @@ def load_truth(curate: Path, split: Path, duplicates: Path) -> Truth:
     classes = tuple(read_json(split / "classes.json"))
     place = {row["sample_id"]: row["split"] for row in read_csv(split / "splits.csv")}
     samples = read_table(curate / "samples.parquet", ["sample_id", "label", "group"])
-    copies = read_table(duplicates / "groups.parquet", ["sample_id", "group_id"])
     rows = [row for row in samples.to_pylist() if place.get(row["sample_id"]) in SCORED]
     lost = sum(name in SCORED for name in place.values()) - len(rows)
     if lost:
@@ -59,14 +58,11 @@ def load_truth(curate: Path, split: Path, duplicates: Path) -> Truth:
             f"{split}/splits.csv names {lost} val or test samples that {curate} lacks: run `dvc repro`"
         )
     ids = tuple(row["sample_id"] for row in rows)
-    same_picture = dict(zip(copies["sample_id"].to_pylist(), copies["group_id"].to_pylist(), strict=True))
     return Truth(
         sample_ids=ids,
         split=np.array([place[sample_id] for sample_id in ids], dtype=np.str_),
         labels=_labels(rows, classes, split),
-        groups=joined_groups(
-            [same_picture.get(sample_id) for sample_id in ids], [row["group"] for row in rows]
-        ),
+        groups=groups_among(duplicates, ids, [row["group"] for row in rows]),
         classes=classes,
     )
 

@@ -1,4 +1,6 @@
-"""What a search learns from and looks at: train and val, and nothing else; test rows are left out on reading.
+"""What a search learns from and looks at: train and val, and nothing else: no trial sees a test row.
+
+The whole table is read and decoded, as every stage does; test rows are dropped before the first trial.
 
 The digest names just that, so that other data never mix into one study, and a larger test set changes
 nothing.
@@ -12,9 +14,9 @@ import numpy as np
 
 from stages.lib.artifacts import read_table
 from stages.lib.class_plan import ClassPlan, read_plan
-from stages.lib.components import joined_groups
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
+from stages.lib.relatives import groups_among
 from stages.lib.soft_targets import annotator_targets
 
 SEEN = ("train", "val")
@@ -99,8 +101,6 @@ def _only(dataset: Dataset, rows: np.ndarray) -> Dataset:
 def _groups(data: Path, dataset: Dataset) -> np.ndarray:
     """Return the group (V,) of each val sample, by shared pictures and by the user's groups."""
     samples = read_table(data / "curate" / "samples.parquet", ["sample_id", "group"])
-    copies = read_table(data / "duplicates" / "groups.parquet", ["sample_id", "group_id"])
     of_user = dict(zip(samples["sample_id"].to_pylist(), samples["group"].to_pylist(), strict=True))
-    of_picture = dict(zip(copies["sample_id"].to_pylist(), copies["group_id"].to_pylist(), strict=True))
     ids = [dataset.sample_ids[row] for row in dataset.part("val")]
-    return joined_groups([of_picture.get(name) for name in ids], [of_user.get(name) for name in ids])
+    return groups_among(data / "duplicates", ids, [of_user.get(name) for name in ids])

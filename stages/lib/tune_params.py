@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
-from stages.lib.config import Section, parse_section
+from stages.lib.config import UNTOLD, Section, parse_section
 from stages.lib.search_space import SECTION, Drawn, space_faults
 from stages.lib.training_params import Seed
 
@@ -27,13 +29,18 @@ class Params(Section):
     storage: str
     workers: int = Field(ge=1, le=64)
 
-    @field_validator("storage")
+    @field_validator("storage", mode="before")
     @classmethod
-    def _no_secret(cls, storage: str) -> str:
-        if storage and not storage.startswith(POSTGRESQL):
-            raise ValueError(f'expected "" (a file in .assay) or {POSTGRESQL}user@host/database')
-        if ":" in storage.removeprefix(POSTGRESQL).rpartition("@")[0]:
-            raise ValueError("no password in a file that is committed: put the URL into ASSAY_TUNE_STORAGE")
+    def _no_secret(cls, storage: Any) -> Any:
+        if not isinstance(storage, str) or (storage and not storage.startswith(POSTGRESQL)):
+            raise PydanticCustomError(
+                UNTOLD, f'expected "" (a file in .assay) or {POSTGRESQL}user@host/database'
+            )
+        place, _, options = storage.removeprefix(POSTGRESQL).partition("?")
+        if ":" in place.rpartition("@")[0] or "@" in options or "pass" in unquote(options).lower():
+            raise PydanticCustomError(
+                UNTOLD, "no password in a file that is committed: put the URL into ASSAY_TUNE_STORAGE"
+            )
         return storage
 
 

@@ -12,6 +12,10 @@ from stages.lib.tune_results import CONFIDENCE, Lead, Trained
 
 ACCURACY = "val_top1_accuracy"
 
+NOT_SHOWN = (
+    "That it is better at all is not shown: more val images, more seeds a trial, or the params as they stand."
+)
+
 
 def score(value: float, metric: str) -> str:
     """Return a metric's value for people."""
@@ -56,8 +60,7 @@ def verdict(trials: Sequence[Trained], winner: Trained | None, found: Lead | Non
         f"({_span(found.chosen_interval, metric)}), and its {metric} {score(found.expected, metric)}.",
         "It is ahead beyond chance. Another seed still takes some of the lead away."
         if found.shown
-        else "That it is better at all is not shown: more val images, more seeds a trial, or the params as "
-        "they stand.",
+        else NOT_SHOWN,
     ]
 
 

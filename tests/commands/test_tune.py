@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState
 
 from stages import train
 from stages.commands import tune_work
@@ -126,7 +127,9 @@ def test_what_a_study_hangs_on_names_it(done: Path, tmp_path: Path, monkeypatch:
     assert len({usual, *others}) == 6
 
 
-def test_the_winner_is_written_into_the_params_and_every_comment_stays(done: Path, tmp_path: Path) -> None:
+def test_the_winner_is_written_into_the_params_and_every_comment_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     low = {"low": 3.0e-3, "high": 1.0e-1, "log": True}
     root = write_tune_project(tmp_path, space=SPACE | {"train.learning_rate": low})
     before = (root / "params.yaml").read_text()
@@ -140,6 +143,9 @@ def test_the_winner_is_written_into_the_params_and_every_comment_stays(done: Pat
     assert read_yaml(root / "params.yaml")["train"]["learning_rate"] == patch["train"]["learning_rate"]
     changed = [old for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]
     assert 1 <= len(changed) <= len(SPACE)
+    shown = "It is ahead beyond chance" in (study_folder(root) / "winner.yaml").read_text()
+    told = capsys.readouterr().err
+    assert ("That it is better at all is not shown" in told) is not shown
 
 
 def test_a_combination_that_train_refuses_and_a_loss_that_is_no_number_are_recorded(
@@ -167,6 +173,25 @@ def test_a_combination_that_train_refuses_and_a_loss_that_is_no_number_are_recor
     assert kinds["exponential", "0.5"]["state"] == "diverged"
     assert rows[0]["state"] == "complete"
     assert len(rows) == 8
+
+
+def test_a_trial_that_another_took_is_left_to_it_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_tune_project(tmp_path)
+    lost: list[int] = []
+
+    def taken(_recipe: Any, _values: Any, material: Any, *others: Any, **_: Any) -> Outcome:
+        trial = others[2]
+        if not lost:
+            lost.append(trial.number)
+            trial.study.tell(trial.number, state=TrialState.FAIL)  # as a worker elsewhere would
+            trial.report(0.5, 1)
+        return Outcome(np.full((len(material.val_labels), 1), 0.5, np.float32), "", 1)
+
+    monkeypatch.setattr(tune_work, "run_trial", taken)
+    assert [row["state"] for row in search(root)] == ["complete"] * 3
+    assert "trial 0: claim lost" in capsys.readouterr().err
 
 
 def test_hopeless_trials_end_early_and_never_the_first(tmp_path: Path) -> None:
@@ -256,6 +281,32 @@ def test_each_trials_run_is_nested_in_the_studys_and_the_params_are_those_it_tra
         losses = mirror.client.get_metric_history(run.info.run_id, "val_loss")
         assert [point.step for point in losses] == list(range(1, int(row["epochs"]) + 1))
         assert run.data.metrics["tune/value"] == pytest.approx(float(row["value"]))
+
+
+def test_workers_are_started_while_the_command_has_no_thread_of_its_own(
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    class Child:
+        returncode = 0
+
+        def __init__(self, *_: Any, **__: Any) -> None:
+            order.append("worker")
+
+        def poll(self) -> int:
+            return 0
+
+        terminate = wait = poll
+
+    def track(steps: Any, *_: Any, **__: Any) -> Any:
+        order.append("progress bar")
+        return steps
+
+    monkeypatch.setattr("stages.commands.tune.subprocess.Popen", Child)
+    monkeypatch.setattr("stages.commands.tune.track", track)
+    search(done, trials=5, workers=2)
+    assert order == ["worker", "worker", "progress bar"]
 
 
 @pytest.mark.slow

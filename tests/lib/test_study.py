@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 from optuna import create_study, create_trial
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import NopPruner
 from optuna.trial import TrialState
 
+from stages.commands.check import param_faults
+from stages.lib.config import read_params
 from stages.lib.errors import InputError, MachineError
-from stages.lib.study import WORKER, Claim, Plan, Search, index_of
+from stages.lib.study import WORKER, Claim, ClaimLostError, Plan, Search, index_of, keeping_claim
 from stages.lib.study_samplers import Halving
-from stages.lib.study_storage import Storage, folder, shown, storage_url
+from stages.lib.study_storage import Storage, folder, lost_storage, shown, storage_url
 from tests.postgres_server import postgres
 
 SPACE = {
@@ -121,7 +124,11 @@ def test_a_trial_that_was_stopped_early_is_finished_and_one_taken_for_dead_is_re
     again = other.claim(1)
     assert again is not None
     other.finish(again, None, {"reason": "pruned"})
-    search.finish(claim, 1.0, {})
+    for facts in ({}, {"reason": ""}):
+        with pytest.raises(ClaimLostError, match="trial 0: claim lost"):
+            search.finish(claim, 1.0, facts)
+    with pytest.raises(ClaimLostError), keeping_claim(0):
+        claim.trial.report(1.0, 1)
     assert [(trial.state, trial.value) for trial in search.trials()] == [(TrialState.PRUNED, None)]
 
 
@@ -142,6 +149,19 @@ def test_a_worker_of_another_machine_is_dead_when_its_heart_stands_still(
         time.sleep(0.2)
     assert third is not None
     assert third.index == 0
+
+
+def test_a_worker_of_this_machine_that_holds_its_lock_lives_though_its_heart_stood_still(
+    opened: Callable[..., Search],
+) -> None:
+    one, two = opened(), opened()
+    claim = one.claim(1)
+    assert claim is not None
+    with one.storage.optuna.engine.begin() as connection:
+        connection.exec_driver_sql("update trial_heartbeats set heartbeat = '2000-01-01 00:00:00.000000'")
+    assert two.claim(1) is None
+    one.finish(claim, 1.0, {"reason": ""})
+    assert [trial.value for trial in two.trials()] == [1.0]
 
 
 def test_other_data_never_mix_into_a_study(opened: Callable[..., Search]) -> None:
@@ -187,6 +207,53 @@ def test_a_storage_that_does_not_answer_is_one_sentence_without_the_password(
     with pytest.raises(InputError, match="ASSAY_TUNE_STORAGE"):
         storage_url("")
     assert os.environ["ASSAY_TUNE_STORAGE"]
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("host/db?user=me&password=secret", "host/db"),
+        ("me:secret@host:5432/db?timeout=3", "me@host:5432/db"),
+        ("me@host/db", "me@host/db"),
+        ("me:se@cret@host/db", "…"),
+        ("me:se/cret@host/db", "…"),
+        ("host/db?password=secret@x", "…"),
+    ],
+)
+def test_a_url_is_shown_without_its_password_wherever_that_stands(place: str, told: str) -> None:
+    assert shown(f"postgresql+pg8000://{place}") == f"postgresql+pg8000://{told}"
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "postgresql+pg8000://host/db?user=me&password=secret",
+        "postgresql+pg8000://host/db?user=me&p%61ssword=secret",
+        "postgresql+pg8000://me:secret@host/db",
+        "postgresql+pg8000://me:secret?x@host/db",
+        "mysql://me:secret@host/db",
+        ["secret"],
+    ],
+)
+def test_a_password_in_the_params_is_refused_and_not_repeated(storage: object) -> None:
+    raw = read_params()
+    (fault,) = param_faults({**raw, "tune": {**raw["tune"], "storage": storage}})
+    assert fault.startswith("  tune.storage: ")
+    assert "secret" not in fault
+    kept = {**raw["tune"], "storage": "postgresql+pg8000://me@host/db?timeout=3"}
+    assert not param_faults({**raw, "tune": kept})
+
+
+@pytest.mark.parametrize("place", ["me:secret@host:abc/db", "me:secret@host:5432x/db"])
+def test_what_is_no_url_is_refused_in_one_sentence_without_its_parts(place: str) -> None:
+    with pytest.raises(InputError, match="no URL of the form") as caught:
+        Storage.open(f"postgresql+pg8000://{place}")
+    assert not any(part in str(caught.value) for part in ("sec", "cret", "abc", "me:"))
+
+
+def test_an_error_that_says_nothing_is_told_by_its_name() -> None:
+    with pytest.raises(MachineError, match="StorageInternalError"), lost_storage("sqlite:///x.db"):
+        raise StorageInternalError
 
 
 def test_two_processes_at_one_postgresql_database_train_every_trial_once(tmp_path: Path) -> None:
