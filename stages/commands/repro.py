@@ -9,6 +9,7 @@ from stages.commands.check import check
 from stages.commands.release import release_after_run
 from stages.commands.summary import summary
 from stages.commands.sync import sync
+from stages.lib.addresses import without_password
 from stages.lib.config import read_params
 from stages.lib.errors import MachineError
 from stages.lib.journal import tracking_is_on
@@ -45,7 +46,7 @@ def _repro(dvc_arguments: Sequence[str]) -> int:
         summary(Path("data/evaluate"))
         tracker = configure(project_root())
         opened = f"mlflow ui --backend-store-uri {tracker}" if tracker.startswith("sqlite:") else tracker
-        say(f"runs     {opened}")
+        say(f"runs     {without_password(opened)}")
         release_after_run()
     return code
 

@@ -11,6 +11,7 @@ import os
 import time
 from pathlib import Path
 
+from stages.lib.addresses import without_password
 from stages.lib.artifacts import write_text
 from stages.lib.errors import BusyError
 from stages.lib.journal import EVENTS, outbox
@@ -73,7 +74,7 @@ def follow(idle_seconds: float, deadline: float = math.inf) -> None:
                 last_success = time.monotonic()
                 _unreachable().unlink(missing_ok=True)
             except Exception as error:  # noqa: BLE001 (servers and drivers fail in any way; records are kept)
-                write_text(_unreachable(), f"{error}\n")
+                write_text(_unreachable(), f"{without_password(str(error))}\n")
         time.sleep(POLL_SECONDS)
 
 

@@ -15,6 +15,7 @@ from stages.commands.sync import sync, waiting
 from stages.lib.journal import Journal
 from stages.lib.mirror import Mirror, metric_name
 from stages.lib.provenance import Inputs
+from stages.lib.state import state_folder
 from tests.mlflow_server import MlflowServer, mlflow_server
 
 if TYPE_CHECKING:
@@ -154,3 +155,14 @@ def test_R13_a_tracker_that_is_not_there_is_said_so_soon_and_gets_everything_lat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
     assert sync() == 0
     assert len(runs_of(recording, "train@0")) == 1
+
+
+def test_the_note_of_a_tracker_that_is_not_there_holds_no_password(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    record()
+    assert sync() == 1
+    note = (state_folder() / "tracking" / "unreachable.txt").read_text()
+    assert "127.0.0.1" in note
+    assert "secret" not in note
