@@ -86,7 +86,7 @@ def unlogged_overrides(verdict: Mapping[str, Any], log: Sequence[str]) -> list[s
 def tag(version: str, private: Path | None = None, parent: Path | None = None) -> None:
     """Sign unless the payload at hand is signed already, then tag the bundle for GTO and DVC.
 
-    Who names a key or a parent wants it signed so. A version that cannot be is refused before anything is done.
+    Who names a key or a parent wants it signed so. A version that cannot be is refused first of all.
     """
     refuse_version(version, versions())
     if private or parent or not holds_payload(BUNDLE):

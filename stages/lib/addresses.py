@@ -1,4 +1,4 @@
-"""Addresses of servers as they may be shown: in messages, notes and logs, without who asks and the password."""
+"""Addresses of servers as messages and notes may show them: without who asks, and with what password."""
 
 import re
 
@@ -14,5 +14,5 @@ def without_password(text: str) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Return the first line of what a driver or a server says, without passwords; its name if it is silent."""
+    """Return the first line of what a driver says, without passwords; the error's name if it is silent."""
     return without_password((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]

@@ -126,7 +126,7 @@ def test_the_version_carries_the_digests_and_registering_again_adds_none(
 
 
 def test_a_name_with_quotation_marks_is_registered_once_too(signed: Project, team: str) -> None:
-    name = f"Ada's \"owls\" {team}"
+    name = f'Ada\'s "owls" {team}'
     assert registered(signed, name).new
     again = registered(signed, name)
     assert (again.name, again.version, again.new) == (name, 1, False)
