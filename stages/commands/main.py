@@ -18,6 +18,12 @@ class Form(StrEnum):
     json = "json"
 
 
+Trusted = Annotated[
+    Path | None,
+    typer.Option(help="Public key you trust (PEM); default: ASSAY_RELEASE_KEY's, else this clone's own."),
+]
+"""The key that a release is held against."""
+
 app = typer.Typer(
     help="From labelled images to a model that somebody can sign for.",
     no_args_is_help=True,
@@ -158,10 +164,10 @@ def release(
     if override:
         act.override(override, reason, by)
         return
-    if key or parent or not tag:
-        act.release(key, parent)
     if tag:
-        act.tag(tag)
+        act.tag(tag, key, parent)
+    else:
+        act.release(key, parent)
 
 
 @app.command()
@@ -170,9 +176,7 @@ def register(
         "data/release/bundle"
     ),
     name: Annotated[str, typer.Option(help="The model's name there; default: release.name.")] = "",
-    key: Annotated[
-        Path | None, typer.Option(help="Public key you trust (PEM); default: this clone's own.")
-    ] = None,
+    key: Trusted = None,
 ) -> None:
     """Put a release into MLflow's model registry; alias champion if every gate passed."""
     from stages.commands.register import register_bundle
@@ -183,9 +187,7 @@ def register(
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The folder of a signed release.")],
-    key: Annotated[
-        Path | None, typer.Option(help="Public key you trust (PEM); default: this clone's own.")
-    ] = None,
+    key: Trusted = None,
     data: Annotated[
         Path | None, typer.Option(help="The data folder of a clone: score its test set again.")
     ] = None,
@@ -208,9 +210,7 @@ def verify(
 def predict(
     bundle: Annotated[Path, typer.Argument(help="The folder of a signed release.")],
     images: Annotated[list[Path] | None, typer.Argument(help="Image files, or folders of them.")] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="Public key you trust (PEM); default: this clone's own.")
-    ] = None,
+    key: Trusted = None,
     form: Annotated[Form, typer.Option(help="table for people, csv or json for programs.")] = Form.table,
     out: Annotated[Path | None, typer.Option(help="Write to this file (csv unless --form json).")] = None,
     serve: Annotated[
@@ -232,9 +232,7 @@ def predict(
 def diff(
     old: Annotated[Path, typer.Argument(help="The folder of a release.")],
     new: Annotated[Path, typer.Argument(help="The folder of another.")],
-    key: Annotated[
-        Path | None, typer.Option(help="Public key you trust (PEM); default: this clone's own.")
-    ] = None,
+    key: Trusted = None,
 ) -> None:
     """Say what changed between two releases: data, params, code, figures on common samples, gates."""
     from stages.commands.diff import diff

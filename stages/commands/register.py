@@ -1,9 +1,9 @@
 """Put a signed release into MLflow's model registry, where others find it by name and alias."""
 
 import os
-import re
 from pathlib import Path
 
+from stages.lib.addresses import told, without_password
 from stages.lib.errors import InputError, MachineError
 from stages.lib.progress import say
 from stages.lib.registry import CHAMPION, Registered, register, registry_name, release_of
@@ -28,15 +28,10 @@ def register_bundle(bundle: Path, name: str, key: Path | None) -> Registered:
         try:
             done = register(project_root(), copy, release, name or release.name)
         except (MlflowException, SQLAlchemyError, requests.RequestException, OSError) as error:
-            told = f"{os.environ.get('MLFLOW_TRACKING_URI')}: {str(error).splitlines()[0][:300]}"
-            raise MachineError(f"{without_password(told)}; run it again when the tracker answers") from error
+            tracker = without_password(os.environ.get("MLFLOW_TRACKING_URI", "the tracker"))
+            raise MachineError(f"{tracker}: {told(error)}; run it again when it answers") from error
     tell(done, release.passed)
     return done
-
-
-def without_password(text: str) -> str:
-    """Return a text in which no address says who asks, and with what password."""
-    return re.sub(r"//[^/@\s]*@", "//…@", text)
 
 
 def tell(done: Registered, passed: bool) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from stages.lib.gates import shown
 from stages.lib.overrides import FILE, Override, read_overrides, write_overrides
 from stages.lib.payload import AUDIT, SIGNATURE, VERDICT, digest_of, files_of, sha256_of
 from stages.lib.progress import say
-from stages.lib.release_log import LOG, read_log, with_act, write_log
+from stages.lib.release_log import LOG, entries, read_log, with_act, write_log
 from stages.lib.release_log import head as log_head
 from stages.lib.release_tag import refuse_version, tag_release, versions
 from stages.lib.signing import PUBLIC, fingerprint, own_key, own_public_key, write_public_half
@@ -40,7 +41,7 @@ def release(private: Path | None = None, parent: Path | None = None) -> None:
     `parent` is the bundle of the release before. RefusedError names the gates that failed; InputError asks
     for a run, or for a commit.
     """
-    verdict = _verdict()
+    verdict, known = _verdict(), read_log()
     failed = [gate for gate in verdict["gates"] if not gate["passed"] and gate["override"] is None]
     if failed:
         lines = [
@@ -48,12 +49,17 @@ def release(private: Path | None = None, parent: Path | None = None) -> None:
             for gate in failed
         ]
         raise RefusedError(f"{len(failed)} gate(s) stand against a release\n" + "\n".join(lines))
+    if unlogged := unlogged_overrides(verdict, known):
+        raise InputError(
+            f"{LOG} has no line for the override of {', '.join(unlogged)}: record it with `assay release "
+            f"--override {unlogged[0]} --reason … --by …`, commit, and run `make repro`"
+        )
     refuse_changed_sources()
     digest = sha256_of(files_of(parent, signed=True)[AUDIT]) if parent else None
     signer = private or own_key()
     act = {"act": "release", "commit": head(), "payload": digest_of(PAYLOAD), "parent": digest}
     overridden = [gate["name"] for gate in verdict["gates"] if gate["override"] is not None]
-    log = with_act(read_log(), act | {"overridden": overridden})
+    log = with_act(known, act | {"overridden": overridden})
     make_bundle(PAYLOAD, BUNDLE, signer, digest, log_head(log), lambda made: refuse_unverified(made, signer))
     write_log(log)
     say(f"signed   {BUNDLE}; commit {LOG}")
@@ -62,11 +68,29 @@ def release(private: Path | None = None, parent: Path | None = None) -> None:
         say(f"key      {public}, fingerprint {fingerprint(public)}: give it to those who are to check")
 
 
-def tag(version: str) -> None:
-    """Sign unless the payload at hand is signed already, then tag the bundle for GTO and DVC."""
+def unlogged_overrides(verdict: Mapping[str, Any], log: Sequence[str]) -> list[str]:
+    """Return the gates that the verdict lets pass by an override of which the log has no line.
+
+    A row that was written by hand passes the gate all the same, and would stand in no log.
+    """
+    names = ("gate", "value", "reason", "by", "when")
+    logged = [tuple(entry[name] for name in names) for entry in entries(log) if entry["act"] == "override"]
+    return [
+        gate["name"]
+        for gate in verdict["gates"]
+        if (act := gate["override"]) is not None
+        and (gate["name"], shown(gate["value"]), act["reason"], act["by"], act["when"]) not in logged
+    ]
+
+
+def tag(version: str, private: Path | None = None, parent: Path | None = None) -> None:
+    """Sign unless the payload at hand is signed already, then tag the bundle for GTO and DVC.
+
+    Who names a key or a parent wants it signed so. A version that cannot be is refused first of all.
+    """
     refuse_version(version, versions())
-    if not holds_payload(BUNDLE):
-        release()
+    if private or parent or not holds_payload(BUNDLE):
+        release(private, parent)
     say(f"tagged   {tag_release(BUNDLE, version)}: share it with `assay push` and `git push --tags`")
 
 
@@ -99,6 +123,8 @@ def release_after_run() -> None:
         return
     if not _verdict()["passed"]:
         say(f"release  refused by its gates: {path}")
+    elif unlogged := unlogged_overrides(_verdict(), read_log()):
+        say(f"release  not signed: {LOG} has no line for the override of {', '.join(unlogged)}")
     elif holds_payload(BUNDLE):
         say(f"release  {BUNDLE}")
     elif changed_sources():

@@ -9,6 +9,8 @@ from stages.commands.check import check
 from stages.commands.release import release_after_run
 from stages.commands.summary import summary
 from stages.commands.sync import sync
+from stages.lib.addresses import without_password
+from stages.lib.clone import clone_folder
 from stages.lib.config import read_params
 from stages.lib.errors import MachineError
 from stages.lib.journal import tracking_is_on
@@ -16,7 +18,7 @@ from stages.lib.lock import only_one
 from stages.lib.mirror import configure
 from stages.lib.permissions import refuse_closed_folders
 from stages.lib.progress import say
-from stages.lib.state import project_root, state_folder
+from stages.lib.state import project_root
 
 TRAIN = Path("data/train")
 
@@ -28,7 +30,7 @@ def repro(dvc_arguments: Sequence[str] = ()) -> int:
     """
     refuse_closed_folders()
     check()
-    with only_one(state_folder() / "locks" / "repro.lock", "this clone"):
+    with only_one(clone_folder() / "locks" / "repro.lock", "this clone"):
         return _repro(dvc_arguments)
 
 
@@ -45,7 +47,7 @@ def _repro(dvc_arguments: Sequence[str]) -> int:
         summary(Path("data/evaluate"))
         tracker = configure(project_root())
         opened = f"mlflow ui --backend-store-uri {tracker}" if tracker.startswith("sqlite:") else tracker
-        say(f"runs     {opened}")
+        say(f"runs     {without_password(opened)}")
         release_after_run()
     return code
 

@@ -11,12 +11,14 @@ import os
 import time
 from pathlib import Path
 
+from stages.lib.addresses import without_password
 from stages.lib.artifacts import write_text
+from stages.lib.clone import clone_folder
 from stages.lib.errors import BusyError
 from stages.lib.journal import EVENTS, outbox
 from stages.lib.lock import only_one
 from stages.lib.mirror import Mirror, discard
-from stages.lib.state import project_root, state_folder
+from stages.lib.state import project_root
 
 FOLLOW_IDLE_SECONDS = 10.0
 """Stages of one run follow each other within a second or two; then the sender has nothing to wait for."""
@@ -73,7 +75,7 @@ def follow(idle_seconds: float, deadline: float = math.inf) -> None:
                 last_success = time.monotonic()
                 _unreachable().unlink(missing_ok=True)
             except Exception as error:  # noqa: BLE001 (servers and drivers fail in any way; records are kept)
-                write_text(_unreachable(), f"{error}\n")
+                write_text(_unreachable(), f"{without_password(str(error))}\n")
         time.sleep(POLL_SECONDS)
 
 
@@ -99,11 +101,11 @@ def sync(wait_seconds: float = WAIT_SECONDS, *, trust_sender: bool = False) -> i
 
 def _unreachable() -> Path:
     """Return the note that says why the last attempt failed; it goes when one succeeds."""
-    return state_folder() / "tracking" / "unreachable.txt"
+    return clone_folder() / "tracking" / "unreachable.txt"
 
 
 def _lock_file() -> Path:
-    return state_folder() / "tracking" / "sync.lock"
+    return clone_folder() / "tracking" / "sync.lock"
 
 
 def main() -> None:

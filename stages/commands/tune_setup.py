@@ -18,7 +18,7 @@ from stages.lib.provenance import DVC_FILE, Inputs, digest
 from stages.lib.search_space import SECTION, patched, value_at
 from stages.lib.study import Plan
 from stages.lib.study_samplers import distributions, pruner_of
-from stages.lib.study_storage import folder
+from stages.lib.study_storage import folder, storage_name, storage_url
 from stages.lib.tune_data import Material, load_material
 from stages.lib.tune_params import TUNE, Params, tune_faults
 from stages.lib.yaml_file import read_yaml
@@ -95,6 +95,14 @@ class Setup:
             pruner=pruner_of(self.params.pruner, epochs),
         )
 
+    @cached_property
+    def _study(self) -> dict[str, Any]:
+        """The study and where it is kept: people with a storage each have runs of their own."""
+        return {
+            "tune.study": self.name,
+            "tune.storage": storage_name(storage_url(self.params.storage)),
+        }
+
     @property
     def inputs(self) -> Inputs:
         """What the tracker is told of the study."""
@@ -103,11 +111,11 @@ class Setup:
             mode="json", include={"sampler", "seed", "seeds", "epochs", "pruner", "metric"}
         )
         own = {f"tune.{name}": value for name, value in told.items()}
-        return Inputs("assay tune", {"tune.study": self.name, **own, **space}, {"data/split": self.digest})
+        return Inputs("assay tune", {**self._study, **own, **space}, {"data/split": self.digest})
 
     def trial_inputs(self, index: int, values: Mapping[str, Any]) -> Inputs:
         """What the tracker is told of a trial."""
-        own = {"tune.study": self.name, "tune.trial": index}
+        own = {**self._study, "tune.trial": index}
         return Inputs("assay tune", own | dict(values), {"data/split": self.digest})
 
     @property

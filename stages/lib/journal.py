@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from stages.lib.clone import clone_folder
 from stages.lib.commit import changed_sources, head
 from stages.lib.errors import naming_disk_faults
 from stages.lib.provenance import Inputs, pipeline_key
-from stages.lib.state import state_folder
 
 EVENTS = "events.jsonl"
 MAX_ARTIFACT_BYTES = 5_000_000
@@ -31,7 +31,7 @@ SHOWN = frozenset({".json", ".csv", ".html", ".png", ".svg"})
 
 def outbox() -> Path:
     """Return the folder of journals that are not sent yet."""
-    return state_folder() / "tracking" / "outbox"
+    return clone_folder() / "tracking" / "outbox"
 
 
 def tracking_is_on() -> bool:
@@ -133,7 +133,7 @@ def _identity(stage: str, inputs: Inputs) -> dict[str, Any]:
 
 def start_sender() -> None:
     """Start the background sender; a second one finds the first one's lock and ends at once."""
-    log = state_folder() / "tracking" / "sync.log"
+    log = clone_folder() / "tracking" / "sync.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         subprocess.Popen(

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.lib.artifacts import read_json, write_json, write_text
+from stages.lib.clone import clone_folder
 from stages.lib.journal import EVENTS, Parent
-from stages.lib.state import state_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,8 +34,8 @@ BATCH = 500
 
 
 def clone_id() -> str:
-    """Return a random name of this clone's state, made on first use: runs are resumed by who began them."""
-    path = state_folder() / "tracking" / "clone"
+    """Return a random name of this clone, made on first use: runs are resumed by who began them."""
+    path = clone_folder() / "tracking" / "clone"
     if not path.exists():
         write_text(path, f"{secrets.token_hex(8)}\n")
     return path.read_text(encoding="utf-8").strip()
@@ -99,7 +99,8 @@ class Mirror:
         """Find the run of this stage key that goes on, or create one under its parent.
 
         A colleague may be computing the same stage of the same commit right now: only this clone's unfinished
-        run goes on. A run with a title (a search, or a trial of one) is one for all that share the search.
+        run goes on. A run with a title (a search, or a trial of one) is one for all that share the
+        search: its key names the storage (`assay tune`).
         """
         stage, key, own = start["stage"], start["stage_key"], clone_id()
         title = start.get("title", "")

@@ -108,9 +108,9 @@ def register(root: Path, bundle: Path, release: Release, name: str) -> Registere
 
 
 def _version_of(mirror: Mirror, name: str, release: Release) -> "ModelVersion | None":
-    quoted = name.replace("'", "''")
-    found = mirror.client.search_model_versions(f"name='{quoted}'")
-    same = [item for item in found if item.tags.get(AUDIT_TAG) == release.tags[AUDIT_TAG]]
+    # Looked for by digest: MLflow's filters have no way to write a name with a quotation mark in it.
+    found = mirror.client.search_model_versions(f"tags.`{AUDIT_TAG}` = '{release.tags[AUDIT_TAG]}'")
+    same = [item for item in found if item.name == name]
     return min(same, key=lambda item: int(item.version)) if same else None
 
 

@@ -33,6 +33,11 @@ def write_log(lines: Sequence[str], path: Path = LOG) -> None:
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
+def entries(lines: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what the lines say."""
+    return [json.loads(line) for line in lines]
+
+
 def with_act(lines: Sequence[str], act: Mapping[str, Any]) -> list[str]:
     """Return the lines with one for the act; the same act twice in a row is one: it was tried again."""
     entry = {**act, "line": len(lines) + 1, "previous": digest(lines[-1]) if lines else NONE}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from stages.lib.addresses import told
 from stages.lib.errors import AssayError, InputError, MachineError
 from stages.lib.tree_object import MAX_BYTES
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 WORKERS = 16
 """Objects read from a remote at once, DVC's own order of magnitude."""
+
+
+SLIPS = (AssertionError, AttributeError, LookupError, NameError, TypeError)
+"""Faults of programs, not of stores. Drivers raise OSError, classes of their own (asyncssh's, dvc_objects',
+botocore's, which may not be installed, so that they cannot be named here), and ValueError for an address."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +91,12 @@ def reaching(name: str) -> Iterator[None]:
     """Turn what a store's driver raises into one message; that an object is not there passes as it is."""
     try:
         yield
-    except (AssayError, FileNotFoundError):
+    except (AssayError, FileNotFoundError, *SLIPS):
         raise
     except Exception as error:  # (what drivers of SSH, S3 and others raise has no ancestor in common)
-        told = (str(error).splitlines() or [type(error).__name__])[0][:300]
-        raise MachineError(f"{name} cannot be reached, or does not answer as it should: {told}") from error
+        raise MachineError(
+            f"{name} cannot be reached, or does not answer as it should: {told(error)}"
+        ) from error
 
 
 def md5_of(file: BinaryIO) -> str:
@@ -139,9 +146,9 @@ def remote_of(repo: "Repo", name: str | None, *, to_read: bool = False) -> Store
 
     A folder `to_read` from has to be there: to DVC a share that is not mounted is an empty remote.
     """
-    told = f"remote {name}" if name else "the default remote"
-    with reaching(told):
-        store = Store(told, repo.cloud.get_remote_odb(name))
+    called = f"remote {name}" if name else "the default remote"
+    with reaching(called):
+        store = Store(called, repo.cloud.get_remote_odb(name))
         if to_read and store.workers == 1 and not store.odb.fs.exists(store.odb.path):
-            raise MachineError(f"{told} cannot be reached: {store.odb.path} is not there; is it mounted?")
+            raise MachineError(f"{called} cannot be reached: {store.odb.path} is not there; is it mounted?")
         return store

@@ -7,6 +7,7 @@ one at a time decides which trial comes next.
 import fcntl
 import os
 import re
+import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.lib.addresses import told
+from stages.lib.artifacts import write_text
 from stages.lib.errors import AssayError, InputError, MachineError
 from stages.lib.state import state_folder
 from stages.lib.tune_params import POSTGRESQL
@@ -53,6 +56,20 @@ def storage_url(param: str) -> str:
     if not url.startswith(POSTGRESQL):
         raise InputError(f"{VARIABLE}: expected {POSTGRESQL}user:password@host/database")
     return url
+
+
+def storage_name(url: str) -> str:
+    """Return what tells this storage from other people's: the records of a search are shared as it is.
+
+    A file has a random name, made on first use; a database is for all who were given its address.
+    """
+    if url.startswith(POSTGRESQL):
+        return "a database"
+    path = folder() / ".storage"
+    with turn(url):
+        if not path.exists():
+            write_text(path, f"{secrets.token_hex(8)}\n")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def shown(url: str) -> str:
@@ -175,8 +192,7 @@ def lost_storage(url: str) -> Iterator[None]:
         raise
     except (StorageInternalError, DBAPIError) as error:
         cause = error.__cause__ or error
-        said = str(getattr(cause, "orig", None) or cause).strip() or type(cause).__name__
-        reason = said.splitlines()[0].rstrip(".")
+        reason = told(getattr(cause, "orig", None) or cause).rstrip(".")
         raise MachineError(
             f"tune.storage {shown(url)}: {reason}. Nothing that was finished is lost; run it again when "
             "the storage answers"

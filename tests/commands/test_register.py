@@ -125,6 +125,13 @@ def test_the_version_carries_the_digests_and_registering_again_adds_none(
     assert version.tags["assay.overridden_gates"] == "none"
 
 
+def test_a_name_with_quotation_marks_is_registered_once_too(signed: Project, team: str) -> None:
+    name = f'Ada\'s "owls" {team}'
+    assert registered(signed, name).new
+    again = registered(signed, name)
+    assert (again.name, again.version, again.new) == (name, 1, False)
+
+
 def test_the_alias_moves_forward_with_releases_that_passed_and_with_no_others(
     signed: Project, team: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,22 +6,33 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from stages.commands.release import RefusedError, holds_payload, override, release, release_after_run
+from stages.commands.main import app
+from stages.commands.release import (
+    RefusedError,
+    holds_payload,
+    override,
+    release,
+    release_after_run,
+    unlogged_overrides,
+)
 from stages.lib.artifacts import read_csv, read_json, write_json
 from stages.lib.errors import InputError
+from stages.lib.overrides import read_overrides
 from stages.lib.payload import AUDIT, SIGNATURE, sha256_of
+from stages.lib.release_log import LOG, read_log
 from stages.lib.signing import PRIVATE, PUBLIC, check_signature, own_key, own_public_key
 from tests.release_fixture import Project, sign
 
 
-def fail_gate(project: Project, name: str, value: object) -> None:
+def fail_gate(project: Project, name: str, value: object, act: dict[str, str] | None = None) -> None:
     path = project.data / "release" / "verdict.json"
     verdict = read_json(path)
     for gate in verdict["gates"]:
         if gate["name"] == name:
-            gate |= {"passed": False, "value": value}
-    write_json(path, verdict | {"passed": False})
+            gate |= {"passed": False, "value": value, "override": act}
+    write_json(path, verdict | {"passed": act is not None})
 
 
 def predicate(bundle: Path) -> dict[str, object]:
@@ -125,6 +136,32 @@ def test_an_override_that_vouches_for_nothing_is_refused(
     with contextlib.chdir(project.root), pytest.raises(InputError, match=told):
         override(gate, reason, by)
     assert not (project.data / "review" / "overrides.csv").exists()
+
+
+def test_a_version_that_is_none_is_refused_before_anything_is_signed(project: Project) -> None:
+    log = project.root / LOG
+    before = sha256_of(project.bundle / SIGNATURE), log.read_bytes()
+    arguments = ["release", "--key", str(project.keys / PRIVATE), "--tag", "bad"]
+    with contextlib.chdir(project.root):
+        refused = CliRunner().invoke(app, arguments)
+    assert isinstance(refused.exception, InputError)
+    assert (sha256_of(project.bundle / SIGNATURE), log.read_bytes()) == before
+
+
+def test_W17_an_override_that_was_written_by_hand_is_not_signed_until_the_log_has_it(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_hand = {"reason": "it is for a server", "by": "Ada", "when": "2026-11-21"}
+    fail_gate(project, "size", 31.5, by_hand)
+    with contextlib.chdir(project.root):
+        with pytest.raises(InputError, match="no line for the override of size: record it with `assay rele"):
+            release(project.keys / PRIVATE)
+        release_after_run()
+        assert "not signed: data/release/log.jsonl has no line" in capsys.readouterr().err
+        override("size", by_hand["reason"], by_hand["by"])
+        recorded = read_overrides(project.data / "review")[-1]
+        fail_gate(project, "size", 31.5, by_hand | {"when": recorded.when})
+        assert unlogged_overrides(read_json(project.data / "release" / "verdict.json"), read_log()) == []
 
 
 def test_after_a_run_an_unchanged_bundle_stays_and_a_changed_tree_waits_for_its_commit(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stages.commands.sync import sync, waiting
-from stages.lib.journal import Journal
-from stages.lib.mirror import Mirror, metric_name
+from stages.lib.journal import Journal, outbox
+from stages.lib.mirror import CLONE_TAG, Mirror, metric_name
 from stages.lib.provenance import Inputs
 from tests.mlflow_server import MlflowServer, mlflow_server
 
@@ -154,3 +154,28 @@ def test_R13_a_tracker_that_is_not_there_is_said_so_soon_and_gets_everything_lat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
     assert sync() == 0
     assert len(runs_of(recording, "train@0")) == 1
+
+
+def test_the_note_of_a_tracker_that_is_not_there_holds_no_password(
+    recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    record()
+    assert sync() == 1
+    note = (outbox().parent / "unreachable.txt").read_text()
+    assert "127.0.0.1" in note
+    assert "secret" not in note
+
+
+def test_clones_that_share_a_state_folder_share_no_run_and_no_record(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ada", "bob"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        Journal.start("train@0", INPUTS).fail("stopped")
+    assert len(waiting()) == 1, "the other's record is the other's to send"
+    for name in ("ada", "bob"):
+        monkeypatch.chdir(tmp_path / name)
+        assert sync() == 0
+    assert len({run.data.tags[CLONE_TAG] for run in runs_of(recording, "train@0")}) == 2
