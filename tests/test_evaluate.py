@@ -9,11 +9,11 @@ from made_run import FOLDERS, MadeRun, small_run, write_predicted
 from stages import evaluate
 from stages.lib.artifacts import read_csv, read_json, write_json
 from stages.lib.comparisons import holm_by_question, planned_pairs
+from stages.lib.components import joined_groups
 from stages.lib.errors import InputError
 from stages.lib.leaks import Leak, write_leaks
 from stages.lib.predictions import Predictions, read_predictions, write_predictions
 from stages.lib.review_queue import QUEUE_COLUMNS
-from stages.lib.truth import joined_groups
 
 PARAMS = evaluate.Params(
     bootstrap_draws=500,
