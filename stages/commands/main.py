@@ -1,22 +1,12 @@
 """The `assay` command: what people run beside the chain."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from stages.lib.errors import AssayError, disk_fault
-
-
-class Form(StrEnum):
-    """How answers are written."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-
 
 Trusted = Annotated[
     Path | None,
@@ -211,7 +201,9 @@ def predict(
     bundle: Annotated[Path, typer.Argument(help="The folder of a signed release.")],
     images: Annotated[list[Path] | None, typer.Argument(help="Image files, or folders of them.")] = None,
     key: Trusted = None,
-    form: Annotated[Form, typer.Option(help="table for people, csv or json for programs.")] = Form.table,
+    form: Annotated[
+        Literal["table", "csv", "json"], typer.Option(help="table for people, csv or json for programs.")
+    ] = "table",
     out: Annotated[Path | None, typer.Option(help="Write to this file (csv unless --form json).")] = None,
     serve: Annotated[
         int | None, typer.Option(metavar="PORT", help="Answer on loopback instead; 0 picks a port.")
@@ -225,7 +217,7 @@ def predict(
         return
     from stages.commands.predict import predict
 
-    raise typer.Exit(1 if predict(bundle, images or [], key, form.value, out) else 0)
+    raise typer.Exit(1 if predict(bundle, images or [], key, form, out) else 0)
 
 
 @app.command()

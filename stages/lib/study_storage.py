@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.addresses import told
 from stages.lib.artifacts import write_text
 from stages.lib.errors import AssayError, InputError, MachineError
 from stages.lib.state import state_folder
@@ -56,20 +55,6 @@ def storage_url(param: str) -> str:
     if not url.startswith(POSTGRESQL):
         raise InputError(f"{VARIABLE}: expected {POSTGRESQL}user:password@host/database")
     return url
-
-
-def storage_name(url: str) -> str:
-    """Return what tells this storage from other people's: the records of a search are shared as it is.
-
-    A file has a random name, made on first use; a database is for all who were given its address.
-    """
-    if url.startswith(POSTGRESQL):
-        return "a database"
-    path = folder() / ".storage"
-    with turn(url):
-        if not path.exists():
-            write_text(path, f"{secrets.token_hex(8)}\n")
-    return path.read_text(encoding="utf-8").strip()
 
 
 def shown(url: str) -> str:
@@ -180,6 +165,20 @@ def _database_turn(url: str) -> Iterator[None]:
             connection.execute(text("select pg_advisory_unlock(:number)"), {"number": LOCK_NUMBER})
 
 
+def storage_name(url: str) -> str:
+    """Return what tells this storage from other people's: the records of a search are shared as it is.
+
+    A file has a random name, made on first use; a database is for all who were given its address.
+    """
+    if url.startswith(POSTGRESQL):
+        return "a database"
+    path = folder() / ".storage"
+    with turn(url):
+        if not path.exists():
+            write_text(path, f"{secrets.token_hex(8)}\n")
+    return path.read_text(encoding="utf-8").strip()
+
+
 @contextmanager
 def lost_storage(url: str) -> Iterator[None]:
     """Say in one sentence that the storage does not answer, whatever the driver calls it."""
@@ -192,7 +191,7 @@ def lost_storage(url: str) -> Iterator[None]:
         raise
     except (StorageInternalError, DBAPIError) as error:
         cause = error.__cause__ or error
-        reason = told(getattr(cause, "orig", None) or cause).rstrip(".")
+        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0].rstrip(".")
         raise MachineError(
             f"tune.storage {shown(url)}: {reason}. Nothing that was finished is lost; run it again when "
             "the storage answers"
