@@ -35,11 +35,11 @@ class RefusedError(AssayError):
     """The gates do not let this model pass."""
 
 
-def release(private: Path | None = None, parent: Path | None = None) -> None:
-    """Sign the payload into a bundle, with this clone's own key or with `private`.
+def release(private: Path | None = None, parent: Path | None = None, *, recorded: bool = True) -> None:
+    """Sign the payload into a bundle, with this clone's own key or with `private`, and record it in the log.
 
-    `parent` is the bundle of the release before. RefusedError names the gates that failed; InputError asks
-    for a run, or for a commit.
+    `parent` is the bundle of the release before. What nobody asked for by name is not `recorded`: every clone
+    signs what it made. RefusedError names the gates that failed; InputError asks for a run, or for a commit.
     """
     verdict, known = _verdict(), read_log()
     failed = [gate for gate in verdict["gates"] if not gate["passed"] and gate["override"] is None]
@@ -59,10 +59,11 @@ def release(private: Path | None = None, parent: Path | None = None) -> None:
     signer = private or own_key()
     act = {"act": "release", "commit": head(), "payload": digest_of(PAYLOAD), "parent": digest}
     overridden = [gate["name"] for gate in verdict["gates"] if gate["override"] is not None]
-    log = with_act(known, act | {"overridden": overridden})
+    log = with_act(known, act | {"overridden": overridden}) if recorded else known
     make_bundle(PAYLOAD, BUNDLE, signer, digest, log_head(log), lambda made: refuse_unverified(made, signer))
-    write_log(log)
-    say(f"signed   {BUNDLE}; commit {LOG}")
+    if recorded:
+        write_log(log)
+    say(f"signed   {BUNDLE}" + (f"; commit {LOG}" if recorded else ""))
     if private is None:
         public = own_public_key()
         say(f"key      {public}, fingerprint {fingerprint(public)}: give it to those who are to check")
@@ -84,12 +85,12 @@ def unlogged_overrides(verdict: Mapping[str, Any], log: Sequence[str]) -> list[s
 
 
 def tag(version: str, private: Path | None = None, parent: Path | None = None) -> None:
-    """Sign unless the payload at hand is signed already, then tag the bundle for GTO and DVC.
+    """Sign unless the payload at hand is signed and recorded already, then tag the bundle for GTO and DVC.
 
     Who names a key or a parent wants it signed so. A version that cannot be is refused first of all.
     """
     refuse_version(version, versions())
-    if private or parent or not holds_payload(BUNDLE):
+    if private or parent or not (holds_payload(BUNDLE) and is_recorded()):
         release(private, parent)
     say(f"tagged   {tag_release(BUNDLE, version)}: share it with `assay push` and `git push --tags`")
 
@@ -130,7 +131,13 @@ def release_after_run() -> None:
     elif changed_sources():
         say("release  not signed, because sources differ from the commit: commit, then `assay release`")
     else:
-        release()
+        release(recorded=False)
+
+
+def is_recorded() -> bool:
+    """Say whether the log has a release of the payload at hand."""
+    payload = digest_of(PAYLOAD)
+    return any(entry["act"] == "release" and entry["payload"] == payload for entry in entries(read_log()))
 
 
 def holds_payload(bundle: Path) -> bool:

@@ -12,6 +12,7 @@ from stages.commands.main import app
 from stages.commands.release import (
     RefusedError,
     holds_payload,
+    is_recorded,
     override,
     release,
     release_after_run,
@@ -180,5 +181,11 @@ def test_after_a_run_an_unchanged_bundle_stays_and_a_changed_tree_waits_for_its_
         assert "not signed, because sources differ" in capsys.readouterr().err
         project.git("commit", "-q", "-a", "-m", "Changed")
         assert not holds_payload(project.bundle)
+        logged = LOG.read_bytes()
         release_after_run()
         assert holds_payload(project.bundle)
+        assert LOG.read_bytes() == logged  # nobody released it by name
+        LOG.unlink()
+        assert not is_recorded()
+        release(project.keys / PRIVATE)
+        assert is_recorded()

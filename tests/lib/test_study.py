@@ -21,7 +21,7 @@ from stages.lib.config import read_params
 from stages.lib.errors import InputError, MachineError
 from stages.lib.study import WORKER, Claim, ClaimLostError, Plan, Search, index_of, keeping_claim
 from stages.lib.study_samplers import Halving
-from stages.lib.study_storage import Storage, folder, lost_storage, shown, storage_name, storage_url
+from stages.lib.study_storage import Storage, folder, lost_storage, shown, storage_url
 from tests.postgres_server import postgres
 
 SPACE = {
