@@ -350,7 +350,7 @@ BUGS = (
     Bug("augmentation turns pictures upside down", _mirrored_twice),
     Bug(
         "published average never updated",
-        lambda patch: patch.setattr(loop, "_average", lambda *_: None),
+        lambda patch: patch.setattr(loop, "_move_mean", lambda *_: None),
         trains=True,
     ),
 )

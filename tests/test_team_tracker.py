@@ -1,6 +1,7 @@
 """MLflow's server on PostgreSQL, started by `make mlflow-server`: all arrives, and nothing is mixed."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -124,12 +125,17 @@ def test_F22_R13_a_server_killed_in_mid_run_costs_no_time_and_no_point(
     assert time.monotonic() - begun < 5, "a stage waits for nobody"
     assert sync(wait_seconds=5) == 1, "the record is kept"
     server.start()
-    sending = subprocess.Popen([sys.executable, "-m", "stages.commands.sync"], cwd=ROOT, env=os.environ)
+    sending = subprocess.Popen([sys.executable, "-m", "stages.commands.sync"], env=os.environ)
     (run,) = recording.find("train@0", inputs.key())
-    while len(history(recording, run.info.run_id)) <= 200:
+    while True:  # it runs for moments only, or it would be done before anybody has looked
+        sending.send_signal(signal.SIGSTOP)
+        if len(history(recording, run.info.run_id)) > 200:
+            break
+        sending.send_signal(signal.SIGCONT)
         assert sending.poll() is None
         time.sleep(0.02)
     server.kill()
+    sending.send_signal(signal.SIGCONT)
     sending.wait(60)
     assert len(waiting()) == 1, "it died while the rest was being sent"
     server.start()
