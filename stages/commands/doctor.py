@@ -134,12 +134,15 @@ def listed_processes(listed: Mapping[str, Any]) -> Iterator[int]:
 
 
 def is_stranger(pid: int) -> bool:
-    """Say whether a process runs, and is not DVC; DVC itself passes over those that do not run."""
+    """Say whether a process runs, and is not DVC; DVC itself passes over those that do not run.
+
+    One that has no command line (yet: it is being started; any more: it has ended) is not judged.
+    """
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return b"dvc" not in command
+    return bool(command) and b"dvc" not in command
 
 
 def temporary_files() -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.lib.addresses import told
 from stages.lib.artifacts import write_text
 from stages.lib.errors import AssayError, InputError, MachineError
 from stages.lib.state import state_folder
@@ -191,7 +192,7 @@ def lost_storage(url: str) -> Iterator[None]:
         raise
     except (StorageInternalError, DBAPIError) as error:
         cause = error.__cause__ or error
-        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0].rstrip(".")
+        reason = told(getattr(cause, "orig", None) or cause).rstrip(".")
         raise MachineError(
             f"tune.storage {shown(url)}: {reason}. Nothing that was finished is lost; run it again when "
             "the storage answers"

@@ -21,7 +21,7 @@ from stages.lib.config import read_params
 from stages.lib.errors import InputError, MachineError
 from stages.lib.study import WORKER, Claim, ClaimLostError, Plan, Search, index_of, keeping_claim
 from stages.lib.study_samplers import Halving
-from stages.lib.study_storage import Storage, folder, lost_storage, shown, storage_url
+from stages.lib.study_storage import Storage, folder, lost_storage, shown, storage_name, storage_url
 from tests.postgres_server import postgres
 
 SPACE = {
@@ -280,3 +280,14 @@ def test_two_processes_at_one_postgresql_database_train_every_trial_once(tmp_pat
     with Search.open(Storage.open(f"sqlite:///{tmp_path / 'alone.db'}"), plan()) as search:
         train(search, 10)
         assert found(search) == shared
+
+
+def test_a_storage_that_is_a_file_has_a_name_of_its_own_and_a_database_one_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    for person in ("ada", "bob", "ada"):
+        monkeypatch.setenv("ASSAY_STATE", str(tmp_path / person))
+        names.append(storage_name(storage_url("")))
+        assert storage_name("postgresql+pg8000://a:b@host/db") == "a database"
+    assert names[0] == names[2] != names[1]
