@@ -31,7 +31,7 @@ BASELINES = (
     "svc",
     "human",
 )
-"""What needs no network that looks at the picture; each that exists is held against the ensemble."""
+"""What needs no network that looks at the picture, from blind to sharp; each is held against the ensemble."""
 
 SEED_MEAN = "seed_mean"
 """The accuracy of the networks of all seeds, averaged for each image: what a single training run gives."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from stages.lib.comparisons import BASELINES
 from stages.lib.ingredients import described
 from stages.lib.metrics import ClassScore
 from stages.lib.prior_findings import Findings
@@ -45,18 +46,6 @@ def describe(name: str) -> str:
     return DESCRIPTIONS.get(plain, "found in a prediction folder") + views
 
 
-FIRST = (
-    "dummy",
-    "dummy_most_frequent",
-    "dummy_zeros",
-    "dummy_noise",
-    "dummy_histogram",
-    "linear",
-    "linear_embedding",
-    "knn",
-    "svc",
-    "human",
-)
 LAST = ("ensemble", "ensemble_tta", "combined", "student", "student_tta")
 
 
@@ -64,8 +53,8 @@ def in_order(names: Sequence[str]) -> list[str]:
     """Return prediction names from blind guess to student: seeds by number, unknown ones after them."""
 
     def rank(name: str) -> tuple[int, int, str]:
-        if name in FIRST:
-            return 0, FIRST.index(name), name
+        if name in BASELINES:
+            return 0, BASELINES.index(name), name
         if name in LAST:
             return 3, LAST.index(name), name
         seed = re.fullmatch(r"seed(\d+)(_tta)?", name)
