@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from bench.cifar10_images import read
 from stages.lib.augment import Augmentation
+from stages.lib.compiling import Compile
 from stages.lib.counters import generator
 from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
@@ -58,6 +59,7 @@ class Plan:
     ema_decay: float = 0.0
     shift: int = 2
     cutout: float = 0.0
+    compiled: Compile = "eager"
 
     def recipe(self, seed: int) -> Recipe:
         """Return it as the loop takes it."""
@@ -74,6 +76,7 @@ class Plan:
             schedule=Schedule(kind="polynomial"),
             rule=UpdateRule("muon", self.momentum, self.matrix_rate),
             precision=self.precision,
+            compiled=self.compiled,
         )
 
 
@@ -88,8 +91,6 @@ def trained(
     normalisation: Normalisation,
     seed: int,
     report: Callable[[Classifier, Mapping[str, int | float | str]], None] | None = None,
-    *,
-    compiled: bool = False,
 ) -> torch.nn.Module:
     """Train a whitened network on images (N, 3, 32, 32) uint8 and labels (N,) on the device; return it."""
     device = images.device
@@ -101,8 +102,6 @@ def trained(
     data = TrainingSet(images, tuple(map(str, range(len(images)))), normalisation)
     recipe = plan.recipe(seed)
     state = LoopState.start(network, recipe)
-    if compiled:
-        network.compile()
 
     def tell(row: Mapping[str, int | float | str]) -> None:
         if report is not None:

@@ -1,6 +1,6 @@
 """What this project's loop does on a GPU: every row that needs one, in one command.
 
-    python -m bench.gpu [--runs 10] [--rows speed,accuracy,resume,memory,streaming] [--small]
+    python -m bench.gpu [--runs 10] [--rows accuracy,speed,resume,memory,streaming,compile] [--small]
 
 Needs a GPU, torch, NumPy, Pillow, PyArrow, safetensors and this checkout; no network, no DVC, no MLflow.
 Reads CIFAR-10's JPEGs of the shared data (ASSAY_SHARED_DATA, or ../shared/data). Rows:
@@ -14,6 +14,8 @@ Reads CIFAR-10's JPEGs of the shared data (ASSAY_SHARED_DATA, or ../shared/data)
   resume     a run in two halves against one in one piece, deterministic: equal bytes, or by how much
   memory     a batch that cannot fit: in how many parts the loop took it
   streaming  images brought batch by batch from the host: equal bytes, and what it costs
+  compile    seconds of two epochs in each mode of train.compile, the first time left out, and by how much the
+             weights after one epoch differ from those as written, in one piece and in two
 
 --small runs every row on a CPU with few images, so that the bench itself can be tested where there is no GPU.
 """
@@ -27,6 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median, stdev
+from typing import get_args
 
 import numpy as np
 import torch
@@ -37,6 +40,7 @@ from bench import airbench_method as theirs
 from bench.cifar10 import CLASSES, SIDE, Plan, six_view_accuracy, trained
 from bench.cifar10_images import read
 from stages.lib.checkpoint import CheckpointStore
+from stages.lib.compiling import Compile
 from stages.lib.counters import generator
 from stages.lib.feeding import HostImages
 from stages.lib.loop import Report, TrainingSet, fit
@@ -50,6 +54,7 @@ from stages.lib.whitened_net import fit_whitening
 PLAN_94 = Plan((64, 256, 256), 8, 2000, 0.01, 0.24, 0.6, 0.2, "bfloat16", weight_decay=0.01)
 PLAN_96 = replace(PLAN_94, widths=(128, 384, 512), epochs=24, batch_size=1000, shift=4, cutout=0.375)
 SPEED_EPOCHS = 2
+MODES: tuple[Compile, ...] = get_args(Compile)
 SMALL = 600
 
 
@@ -99,10 +104,11 @@ def their_runs(data: Data, plan: Plan, n: int, *, compiled: bool) -> list[Found]
 
 def our_runs(data: Data, plan: Plan, n: int, *, compiled: bool) -> list[Found]:
     """Run this project's loop likewise."""
+    how = replace(plan, compiled="max-autotune") if compiled else plan
 
     def once(seed: int) -> Found:
         started = data.clock()
-        net = trained(plan, data.train.pixels, data.train.labels, data.normalisation, seed, compiled=compiled)
+        net = trained(how, data.train.pixels, data.train.labels, data.normalisation, seed)
         accuracy = six_view_accuracy(net, data.test.pixels, data.test.labels, data.normalisation)
         return accuracy, data.clock() - started
 
@@ -171,9 +177,10 @@ def run_of(
     store: CheckpointStore | None = None,
     host: HostImages | None = None,
     report: Report | None = None,
+    parts: int = 1,
 ) -> LoopState:
     """Train by AdamW, as `bare_epochs` does, through the loop."""
-    recipe = replace(plan.recipe(seed=0), rule=UpdateRule("adamw"), augmentation=None)
+    recipe = replace(plan.recipe(seed=0), rule=UpdateRule("adamw"), augmentation=None, parts=parts)
     state = LoopState.start(network_of(data, plan, seed=0), recipe)
     task = Classification(data.train.labels, torch.ones(CLASSES, device=data.device), 0.0, None)
     images = data.train.pixels if host is None else data.train.pixels[:0]
@@ -267,13 +274,31 @@ def streaming_row(data: Data, plan: Plan) -> None:
     )
 
 
+def compile_rows(data: Data, plan: Plan, modes: tuple[Compile, ...]) -> None:
+    """Print what each mode of train.compile costs, and that it computes the same."""
+    n = SPEED_EPOCHS * len(data.train.labels)
+    for mode in modes:
+        how = replace(plan, epochs=SPEED_EPOCHS, compiled=mode)
+        seconds = seconds_of(data, lambda how=how: run_of(data, how))
+        short = replace(plan, epochs=1, precision="float32")
+        off = [
+            difference(
+                run_of(data, short, parts=parts).network,
+                run_of(data, replace(short, compiled=mode), parts=parts).network,
+            )
+            for parts in (1, 2)
+        ]
+        found = f"{n / seconds:.0f} images/s, differs by {off[0]:.3g}, in two parts {off[1]:.3g}"
+        print(f"compile, {mode}: {found}", flush=True)
+
+
 def main() -> None:
     """Print the machine, then each row as it is found."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--rows", default="accuracy,speed,resume,memory,streaming")
+    parser.add_argument("--rows", default="accuracy,speed,resume,memory,streaming,compile")
     parser.add_argument("--small", action="store_true")
     asked = parser.parse_args()
     if not asked.small and not torch.cuda.is_available():
@@ -291,6 +316,7 @@ def main() -> None:
         "resume": lambda: resume_row(data, replace(plan, precision="float32")),
         "memory": lambda: memory_row(data, asked.small),
         "streaming": lambda: streaming_row(data, replace(plan, precision="float32")),
+        "compile": lambda: compile_rows(data, plan, MODES[:2] if asked.small else MODES),
     }
     for row in asked.rows.split(","):
         rows[row]()

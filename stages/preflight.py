@@ -52,11 +52,11 @@ class TrainView(EngineParams, NetworkParams, AugmentationParams):
 
 
 def recipe_of(train: TrainView, seed: int) -> "Recipe":
-    """Return one epoch of the recipe that `train` follows, with the last weights kept and no early end."""
+    """Return one epoch of the recipe that `train` follows: last weights kept, no early end, not compiled."""
     from stages.lib.recipe import Phase
 
     recipe = train.recipe((Phase("short", 1, body_rate=1.0),), train.augmentation(), seed)
-    return replace(recipe, ema_decay=0.0, patience=0)
+    return replace(recipe, ema_decay=0.0, patience=0, compiled="eager")
 
 
 def batch_as_seen(subject: "Subject") -> np.ndarray:
@@ -95,7 +95,7 @@ def run(
 ) -> dict[str, Any]:
     """Run every check; write nothing when one failed."""
     from stages.lib.augmented_picture import augmented_views
-    from stages.lib.preflight_checks import Budget, Record, every_check
+    from stages.lib.preflight_checks import Budget, Record, compiled_group, every_check
     from stages.lib.preflight_subject import part_of, sample_of, subject_of
     from stages.lib.rate_test import rate_test
     from stages.lib.training_data import architecture_for
@@ -106,7 +106,7 @@ def run(
     architecture = architecture_for(dataset, train.widths, train.network)
     subject = subject_of(dataset, plan, recipe, architecture, params.batch_size)
     budget, record = Budget(params.overfit_steps, params.short_run_steps, params.doublings), Record()
-    checks = list(every_check(dataset, subject, budget, record))
+    checks = [*every_check(dataset, subject, budget, record), *compiled_group(subject, train.compile)]
     for line in table_of(checks).splitlines():
         say(line)
     rates = rate_test(subject.network, *part_of(subject, subject.learned), recipe, RATE_STEPS)

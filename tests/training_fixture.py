@@ -69,6 +69,7 @@ ENGINE: dict[str, Any] = {
     "micro_batches": 1,
     "patience": 0,
     "precision": "float32",
+    "compile": "eager",
     "optimizer": OPTIMIZER,
     "schedule": SCHEDULE,
     "fine_tune": FINE_TUNE,

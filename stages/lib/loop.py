@@ -17,6 +17,7 @@ from stages.lib import stopping
 from stages.lib.augment import augment
 from stages.lib.augment_mix import Mix, mixed
 from stages.lib.checkpoint import CheckpointStore
+from stages.lib.compiling import compile_network
 from stages.lib.counters import epoch_order, generator, seed_layers
 from stages.lib.device import ready_to_learn
 from stages.lib.errors import AssayError, InputError
@@ -92,6 +93,7 @@ def fit(
     team = team_on(data.images.device)
     for network in (state.network, state.averaged):
         ready_to_learn(network, data.images)
+    compile_network(state.network, data.images.device, recipe.compiled)
     if store is not None and (saved := store.load_newest()) is not None:
         state.restore(*saved)
         say(f"{label}: resuming after epoch {state.epoch} of {recipe.epochs}")

@@ -11,6 +11,8 @@ import torch
 from stages.lib import input_checks, learning_checks, short_run, start_checks
 from stages.lib.activations import activation_checks, activations, awake
 from stages.lib.checks import Check
+from stages.lib.compiling import Compile
+from stages.lib.compiling_check import compiled_gradient
 from stages.lib.dataset import Dataset
 from stages.lib.preflight_subject import Subject, part_of
 from stages.lib.progress import say
@@ -173,6 +175,15 @@ def blind_group(subject: Subject, record: Record, steps: int, doublings: int) ->
     judged = replace(held, labels=_dealt(held.labels, random))
     run = ShortRun(subject.network, dealt, data, subject.recipe, judged).go_on(max(1, steps // 2), "shuffled")
     yield short_run.knows_nothing("learns_nothing_from_shuffled", run, seed, SHUFFLED)
+
+
+def compiled_group(subject: Subject, how: Compile) -> Iterator[Check]:
+    """Check that compiling changes nothing, where the recipe compiles; all other checks run as written."""
+    if how != "eager":
+        task, index = subject.task, subject.batch
+        yield compiled_gradient(
+            subject.network, task, subject.plain(index), index, subject.recipe.precision, how
+        )
 
 
 def _beats(name: str, real: ShortRun, blind: ShortRun) -> Callable[[int], list[Check]]:

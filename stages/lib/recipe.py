@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from stages.lib.augment import Augmentation
+from stages.lib.compiling import Compile
 from stages.lib.fine_tuning import Tuning
 from stages.lib.optimizers import UpdateRule
 from stages.lib.precision import Precision
@@ -45,6 +46,7 @@ class Recipe:
     parts: int = 1
     patience: int = 0
     precision: Precision = "float32"
+    compiled: Compile = "eager"
 
     @property
     def epochs(self) -> int:

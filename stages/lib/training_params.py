@@ -117,9 +117,18 @@ class EngineParams(SteppingParams):
     micro_batches: int = Field(ge=1, le=65_536)
     patience: int = Field(ge=0, le=100_000)
     precision: Literal["float32", "bfloat16", "float16"]
+    compile: Literal["eager", "default", "reduce-overhead", "max-autotune"]
     optimizer: OptimizerParams
     schedule: ScheduleParams
     fine_tune: FineTuneParams
+
+    @model_validator(mode="after")
+    def _compiles_few_sizes(self) -> "EngineParams":
+        if self.compile != "eager" and self.schedule.grow_batch:
+            raise ValueError(
+                "compile makes new kernels for each size of batch: set schedule.grow_batch false"
+            )
+        return self
 
     def recipe(self, phases: "tuple[Phase, ...]", augmentation: "Augmentation | None", seed: int) -> "Recipe":
         """Return these keys with the stage's phases as the value that lib/loop.py takes."""
@@ -135,6 +144,7 @@ class EngineParams(SteppingParams):
             parts=self.micro_batches,
             patience=self.patience,
             precision=self.precision,
+            compiled=self.compile,
             rule=UpdateRule(**self.optimizer.model_dump()),
             schedule=Schedule(**self.schedule.model_dump()),
             tuning=Tuning(**self.fine_tune.model_dump()),

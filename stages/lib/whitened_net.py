@@ -89,7 +89,7 @@ class WhitenedBody(nn.Module):
         features = functional.gelu(self.whitening(images))
         for block in self.blocks:
             features = block(features)
-        return features.amax((2, 3))
+        return functional.max_pool2d(features, features.shape[2:]).flatten(1)
 
 
 def least_side(widths: tuple[int, ...]) -> int:
