@@ -1,6 +1,6 @@
 """What does an image cost in the loop, against the loops that people write?
 
-    python -m bench.loop_speed [--images 1024] [--takes 3] [--widths 24,48,96]
+    python -m bench.loop_speed [--images 1024] [--takes 3] [--widths 24,48,96] [--loops ours,bare,jpeg]
 
 CPU seconds (user + system, workers included) per image of 32 x 32 x 3, forward, backward and step, one
 thread, the same network, batches of 64, no augmentation:
@@ -8,6 +8,8 @@ thread, the same network, batches of 64, no augmentation:
   ours   stages/lib/loop.py: uint8 pixels in memory, normalised batch by batch, loss kept, weights averaged
   bare   plain PyTorch: float32 pixels, normalised beforehand, in memory, contiguous; AdamW
   jpeg   plain PyTorch over a DataLoader with one worker that decodes JPEG files from memory
+
+and, where --loops names it, `compiled`: ours with train.compile default, compiling not counted.
 
 The files are CIFAR-10's training images as JPEG where the shared data are (ASSAY_SHARED_DATA, or
 ../shared/data), else made-up ones. The widths are those of params.yaml.
@@ -26,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +38,7 @@ from PIL import Image
 from torch.nn import functional
 
 from stages.lib.checkpoint import CheckpointStore
+from stages.lib.compiling import Compile
 from stages.lib.counters import generator
 from stages.lib.history import report_to
 from stages.lib.journal import Journal
@@ -69,9 +73,9 @@ def network(widths: tuple[int, ...]) -> Classifier:
     return new_classifier(shape, torch.zeros(CLASSES), generator(CPU, "network"))
 
 
-def ours(n: int, widths: tuple[int, ...]) -> Callable[[], object]:
+def ours(n: int, widths: tuple[int, ...], how: Compile = "eager") -> Callable[[], object]:
     """Return an epoch of this project's loop."""
-    recipe = Recipe((Phase("all", 1, 1.0),), BATCH, 1e-3, 0.05, 0.2, 0.99, None, seed=0)
+    recipe = Recipe((Phase("all", 1, 1.0),), BATCH, 1e-3, 0.05, 0.2, 0.99, None, seed=0, compiled=how)
     data = TrainingSet(pixels(n).permute(0, 3, 1, 2), tuple(map(str, range(n))), FACTS)
     task = Classification(targets(n), torch.ones(CLASSES), 0.0, None)
     return lambda: fit(LoopState.start(network(widths), recipe), task, data, recipe)
@@ -141,7 +145,7 @@ def jpeg(n: int, widths: tuple[int, ...]) -> Callable[[], object]:
     return epoch
 
 
-LOOPS = {"ours": ours, "bare": bare, "jpeg": jpeg}
+LOOPS = {"ours": ours, "bare": bare, "jpeg": jpeg, "compiled": partial(ours, how="default")}
 
 
 def cpu_seconds() -> float:
@@ -197,6 +201,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--takes", type=int, default=3)
     parser.add_argument("--widths", default="24,48,96")
+    parser.add_argument("--loops", default="ours,bare,jpeg", help=f"ours and any of {', '.join(LOOPS)}")
     parser.add_argument("--only", choices=[*LOOPS, "no-op"], help=argparse.SUPPRESS)
     asked = parser.parse_args()
     widths = tuple(int(width) for width in asked.widths.split(","))
@@ -207,7 +212,7 @@ def main() -> None:
             )
         )
         return
-    takes: dict[str, list[float]] = {name: [] for name in LOOPS}
+    takes: dict[str, list[float]] = {name: [] for name in asked.loops.split(",")}
     for _ in range(asked.takes):
         for name, found in takes.items():
             found.append(asked_of(name, asked))
@@ -216,7 +221,7 @@ def main() -> None:
         shown = " ".join(f"{1000 * value:.3f}" for value in found)
         ratio = best["ours"] / best[name]
         print(
-            f"{name:5s} {1000 * best[name]:.3f} CPU ms an image (takes: {shown}); ours / {name} {ratio:.2f}"
+            f"{name:8s} {1000 * best[name]:.3f} CPU ms an image (takes: {shown}); ours / {name} {ratio:.2f}"
         )
     idle = asked_of("no-op", asked)
     share = idle / EPOCH_SECONDS
