@@ -39,6 +39,14 @@ class Pictures:
         return images.contiguous(memory_format=torch.channels_last)
 
 
+def whitening_kernels(images: torch.Tensor) -> torch.Tensor:
+    """Return kernels (24, 3, 2, 2): the principal directions of patches, at unit deviation, and negated."""
+    patches = functional.unfold(images[:WHITENED].float(), 2).transpose(1, 2).reshape(-1, 12)
+    variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+    kernels = (directions.T / (variances[:, None] + 5e-4).sqrt()).view(12, 3, 2, 2)
+    return torch.cat([kernels, -kernels])
+
+
 class Pair(nn.Module):
     """Convolve, halve, norm; convolve, norm."""
 
@@ -75,10 +83,7 @@ class Net(nn.Module):
             if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
                 nn.init.dirac_(module.weight.data[: module.in_channels])
         self.head.weight.data.div_(self.head.weight.data.std())
-        patches = functional.unfold(images[:WHITENED].float(), 2).transpose(1, 2).reshape(-1, 12)
-        variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
-        kernels = (directions.T / (variances[:, None] + 5e-4).sqrt()).view(12, 3, 2, 2)
-        self.whitening.weight.data.copy_(torch.cat([kernels, -kernels]))
+        self.whitening.weight.data.copy_(whitening_kernels(images))
 
     def forward(self, x: torch.Tensor, whitening_learns: bool = True) -> torch.Tensor:
         """Map (B, 3, 32, 32) to logits (B, 10)."""
@@ -93,14 +98,20 @@ class Net(nn.Module):
 
 def new_net(device: torch.device, widths: tuple[int, ...] = WIDTHS) -> Net:
     """Build the network in the device's short format, its norms in float32."""
-    net = Net(widths).to(device).to(memory_format=torch.channels_last)
+    net = Net(widths)
+    net.whitening.weight.requires_grad_(False)
+    place(net, device)
+    return net
+
+
+def place(net: nn.Module, device: torch.device) -> None:
+    """Bring a network to the device: layers in its short format, norms in float32 and without a scale."""
+    net.to(device).to(memory_format=torch.channels_last)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.requires_grad_(False)
         elif device.type == "cuda" and not list(module.children()):
             module.half()
-    net.whitening.weight.requires_grad_(False)
-    return net
 
 
 def orthogonal(gradient: torch.Tensor) -> torch.Tensor:
@@ -140,14 +151,18 @@ class Orthogonal:
         return self.run(gradient)
 
 
-def moved(padded: torch.Tensor) -> torch.Tensor:
-    """Return pictures (N, 3, 32, 32) cut at random from padded ones (N, 3, 36, 36)."""
-    shifts = torch.randint(0, 2 * REACH + 1, (2, len(padded)), device=padded.device)
+def moved(padded: torch.Tensor, reach: int = REACH, seeded: torch.Generator | None = None) -> torch.Tensor:
+    """Return pictures (N, 3, 32, 32) cut at random from padded ones (N, 3, 32 + 2 reach, the same)."""
+    shape = 2, len(padded)
+    shifts = torch.randint(0, 2 * reach + 1, shape, device=padded.device, generator=seeded)
+    rows = torch.empty_like(padded[:, :, :32])
+    for down in range(2 * reach + 1):
+        here = shifts[0] == down
+        rows[here] = padded[here, :, down : down + 32]
     images = torch.empty_like(padded[:, :, :32, :32])
-    for down in range(2 * REACH + 1):
-        for right in range(2 * REACH + 1):
-            here = (shifts[0] == down) & (shifts[1] == right)
-            images[here] = padded[here, :, down : down + 32, right : right + 32]
+    for right in range(2 * reach + 1):
+        here = shifts[1] == right
+        images[here] = rows[here, :, :, right : right + 32]
     return images
 
 

@@ -7,8 +7,8 @@ Reads CIFAR-10's JPEGs of the shared data (ASSAY_SHARED_DATA, or ../shared/data)
 
   accuracy   time to 94 % (the mean of --runs runs, six views, as KellerJordan/cifar10-airbench counts),
              beside that method (bench/airbench_method.py) in the same call, compiled and not; then a wider,
-             longer run for 96 %. Seconds are wall time of preparing, training and judging, the first run,
-             which compiles, left out.
+             longer run for 96 %, beside bench/airbench96_method.py. Seconds are wall time of preparing,
+             training and judging, the first run, which compiles, left out.
   speed      images a second of the loop against a bare PyTorch loop, the same network, in two formats, with
              and without cudnn's search for the fastest algorithm
   resume     a run in two halves against one in one piece, deterministic: equal bytes, or by how much
@@ -26,9 +26,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from statistics import mean, median, stdev
 from typing import get_args
 
 import numpy as np
@@ -36,9 +35,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench import airbench_method as theirs
-from bench.cifar10 import CLASSES, SIDE, Plan, six_view_accuracy, trained
-from bench.cifar10_images import read
+from bench.cifar10 import CLASSES, SIDE, Plan
+from bench.gpu_accuracy import PLAN_94, accuracy_rows
+from bench.gpu_data import Data, load
 from stages.lib.checkpoint import CheckpointStore
 from stages.lib.compiling import Compile
 from stages.lib.counters import generator
@@ -46,100 +45,12 @@ from stages.lib.feeding import HostImages
 from stages.lib.loop import Report, TrainingSet, fit
 from stages.lib.loop_state import LoopState
 from stages.lib.nets import WHITENED, Architecture, Classifier, new_classifier
-from stages.lib.normalise import Normalisation, fit_normalisation
 from stages.lib.optimizers import UpdateRule
-from stages.lib.tasks import Classification, as_images
+from stages.lib.tasks import Classification
 from stages.lib.whitened_net import fit_whitening
 
-PLAN_94 = Plan((64, 256, 256), 8, 2000, 0.01, 0.24, 0.6, 0.2, "bfloat16", weight_decay=0.01)
-PLAN_96 = replace(PLAN_94, widths=(128, 384, 512), epochs=24, batch_size=1000, shift=4, cutout=0.375)
 SPEED_EPOCHS = 2
 MODES: tuple[Compile, ...] = get_args(Compile)
-SMALL = 600
-
-
-@dataclass(frozen=True)
-class Data:
-    """Train and test pictures on the device, as (N, 3, 32, 32) uint8, and how they are normalised."""
-
-    train: theirs.Pictures
-    test: theirs.Pictures
-    host: np.ndarray
-    normalisation: Normalisation
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
-        return self.train.pixels.device
-
-    def clock(self) -> float:
-        """Return wall seconds, with all work on the device done."""
-        return theirs.clock(self.device)
-
-
-def load(device: torch.device, small: bool) -> Data:
-    """Read and decode; with `small`, a few of each."""
-    pixels, labels, _ = read("train", SMALL if small else None)
-    test_pixels, test_labels, _ = read("test", SMALL if small else None)
-
-    def there(images: np.ndarray, classes: np.ndarray) -> theirs.Pictures:
-        return theirs.Pictures(as_images(images, device), torch.from_numpy(classes).to(device))
-
-    return Data(there(pixels, labels), there(test_pixels, test_labels), pixels, fit_normalisation(pixels))
-
-
-Found = tuple[float, float]
-"""Accuracy and seconds of one run."""
-
-
-def their_runs(data: Data, plan: Plan, n: int, *, compiled: bool) -> list[Found]:
-    """Run the method to be measured against; the first run, which compiles, is left out."""
-    net = theirs.new_net(data.device, plan.widths)
-    if compiled:
-        net.compile(mode="max-autotune")
-    turn = theirs.Orthogonal(compiled=compiled)
-    how = plan.epochs, plan.batch_size
-    return [theirs.run(net, data.train, data.test, turn, seed, *how) for seed in range(n + 1)][1:]
-
-
-def our_runs(data: Data, plan: Plan, n: int, *, compiled: bool) -> list[Found]:
-    """Run this project's loop likewise."""
-    how = replace(plan, compiled="max-autotune") if compiled else plan
-
-    def once(seed: int) -> Found:
-        started = data.clock()
-        net = trained(how, data.train.pixels, data.train.labels, data.normalisation, seed)
-        accuracy = six_view_accuracy(net, data.test.pixels, data.test.labels, data.normalisation)
-        return accuracy, data.clock() - started
-
-    return [once(seed) for seed in range(n + 1)][1:]
-
-
-def told(name: str, runs: list[Found]) -> float:
-    """Print accuracy and seconds of several runs; return the median seconds."""
-    accuracies, seconds = [run[0] for run in runs], [run[1] for run in runs]
-    spread = f" ± {stdev(accuracies):.4f}" if len(runs) > 1 else ""
-    print(
-        f"{name}: accuracy {mean(accuracies):.4f}{spread}, {median(seconds):.2f} s "
-        f"({min(seconds):.2f} to {max(seconds):.2f}), n = {len(runs)}",
-        flush=True,
-    )
-    return median(seconds)
-
-
-def accuracy_rows(data: Data, runs: int, small: bool) -> None:
-    """Print the time to 94 % and to 96 %."""
-    short = replace(PLAN_94, widths=(16, 16, 16), epochs=1, batch_size=200, precision="float32")
-    plan, wide = (short, short) if small else (PLAN_94, PLAN_96)
-    for compiled in (False,) if small else (False, True):
-        name = "compiled" if compiled else "as written"
-        limit = told(
-            f"94 %, airbench94_muon's method, {name}",
-            their_runs(data, plan, runs, compiled=compiled),
-        )
-        ours = told(f"94 %, this loop, {name}", our_runs(data, plan, runs, compiled=compiled))
-        print(f"94 %, ratio, {name}: {ours / limit:.2f}", flush=True)
-    told("96 %, this loop", our_runs(data, wide, max(1, runs // 3), compiled=not small))
 
 
 def bare_epochs(data: Data, plan: Plan) -> Callable[[], None]:
