@@ -30,6 +30,7 @@ def compile_network(network: nn.Module, device: torch.device, how: Compile) -> N
     import torch._inductor.config as kernels  # a second's worth of imports, for those who compile
 
     kernels.fallback_random = True
+    torch.compiler.reset()  # after eight variants of a forward pass, of all networks, it stops
     _prove_compiler(device)
     say("compiling the network: its first batches take a minute or more")
     network.compile(mode=how, dynamic=False)
