@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from stages.lib.augment_params import AugmentationParams
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
-from stages.lib.history import last_figures, report_to, write_history
+from stages.lib.history import figures_of, report_to, write_history
 from stages.lib.relatives import apart_from, groups_of
 from stages.lib.training_params import OnePhaseParams, Seeds, Widths
 from stages.lib.view_params import ViewParams, views_of
@@ -222,7 +222,7 @@ def run(
         **sizes(state.averaged, card.architecture, next(iter(named.values()))),
         "epochs": state.epoch,
         **val_agreement(state.averaged, named, views_of(params.views), dataset, groups),
-        **last_figures(state.history),
+        **figures_of(state.history[-1]),
     }
 
 

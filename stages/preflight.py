@@ -52,11 +52,16 @@ class TrainView(EngineParams, NetworkParams, AugmentationParams):
 
 
 def recipe_of(train: TrainView, seed: int) -> "Recipe":
-    """Return one epoch of the recipe that `train` follows: last weights kept, no early end, not compiled."""
+    """Return one epoch of the recipe that `train` follows: last weights kept, no early end, not compiled.
+
+    A short run has no val loss for a plateau to wait for: its rate stays, as before the first one.
+    """
     from stages.lib.recipe import Phase
 
     recipe = train.recipe((Phase("short", 1, body_rate=1.0),), train.augmentation(), seed)
-    return replace(recipe, ema_decay=0.0, patience=0, compiled="eager")
+    how = recipe.schedule
+    steady = replace(how, kind="constant") if how.kind == "plateau" else how
+    return replace(recipe, schedule=steady, ema_decay=0.0, patience=0, compiled="eager")
 
 
 def batch_as_seen(subject: "Subject") -> np.ndarray:

@@ -21,7 +21,7 @@ from stages.lib.augment_params import AugmentationParams
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
-from stages.lib.history import last_figures, report_to, write_history
+from stages.lib.history import figures_of, report_to, write_history
 from stages.lib.normalise import fit_normalisation
 from stages.lib.relatives import WITHOUT_LABELS, apart_from, groups_of
 from stages.lib.training_params import OnePhaseParams, Widths
@@ -143,7 +143,7 @@ def run(
         "n_copies_left_out": len(whole.part(*SEEN)) - len(dataset.part(*SEEN)),
         "n_parameters": count_parameters(body),
         "epochs": recipe.epochs,
-        **last_figures(state.history),
+        **figures_of(state.history[-1]),
     }
 
 

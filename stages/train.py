@@ -22,7 +22,7 @@ from stages.lib.augment_params import AugmentationParams
 from stages.lib.class_plan import ClassPlan, read_plan
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
-from stages.lib.history import last_figures, report_to, write_history
+from stages.lib.history import Row, figures_of, report_to, write_history
 from stages.lib.progress import say
 from stages.lib.training_params import EngineParams, Epochs, NetworkParams, Seeds
 
@@ -159,6 +159,15 @@ def fit_classifier(
     return state, card, start
 
 
+def kept_figures(history: "Sequence[Row]", recipe: "Recipe") -> dict[str, float]:
+    """Return what the published weights reached, and with patience the epoch that they are of."""
+    from stages.lib.stopping import kept_row
+
+    row = kept_row(history, recipe)
+    chosen = {"best_epoch": int(row["epoch"])} if recipe.patience else {}
+    return {**chosen, **figures_of(row)}
+
+
 def inside_of(network: "torch.nn.Module", dataset: Dataset, normalisation: "Normalisation") -> "Inside":
     """Look at the trained network with images spread evenly over val, or over train where val is empty."""
     from stages.lib.inside_network import look_inside
@@ -224,7 +233,7 @@ def run(
         "epochs": state.epoch,
         "steps": state.step,
         **{check.name: check.value for check in inside.checks()},
-        **last_figures(state.history),
+        **kept_figures(state.history, recipe_of(params, seed)),
     }
 
 

@@ -30,7 +30,7 @@ from stages.lib import (
 from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
 from stages.lib.digits import read_digits, to_8_bit
-from stages.lib.loop import DivergedError
+from stages.lib.divergence import DivergedError
 from stages.lib.nets import Architecture, Body
 from stages.lib.normalise import Normalisation, fit_normalisation, normalise
 from stages.lib.preflight_checks import Budget, Record, every_check
@@ -574,6 +574,9 @@ HEALTHY: dict[str, Callable[[], Setup]] = {
     "bars, Muon": lambda: _even(_bars(240, 8), LONG, **_nested("optimizer", kind="muon")),
     "bars, one cycle": lambda: _even(
         _bars(240, 8), LONG, **_nested("schedule", kind="one_cycle", momentum_low=0.85)
+    ),
+    "bars, batches that grow": lambda: _even(
+        _bars(240, 8), LONG, **_nested("schedule", grow_batch=True, largest_batch=64)
     ),
     "bars, first layer frozen, rates by depth": lambda: _even(
         _bars(240, 8), LONG, **_nested("fine_tune", frozen_layers=1, layer_decay=0.7)

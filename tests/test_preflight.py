@@ -51,6 +51,13 @@ def test_healthy_data_pass_every_check_and_leave_a_picture(tmp_path: Path) -> No
     assert 1e-4 < metrics["suggested_learning_rate"] < 0.1
 
 
+@pytest.mark.parametrize("change", [{"grow_batch": True}, {"kind": "plateau"}], ids=str)
+def test_a_schedule_of_many_epochs_passes_too(tmp_path: Path, change: dict[str, Any]) -> None:
+    metrics = run(tmp_path, bars_dataset(90), view(schedule=ENGINE["schedule"] | change))
+    assert metrics["n_checks"] == metrics["n_passed"]
+    assert 1e-4 < metrics["suggested_learning_rate"] < 0.1
+
+
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         run(tmp_path / name, bars_dataset(60))

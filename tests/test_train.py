@@ -17,6 +17,7 @@ from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from stages.lib.followed import MOST
 from stages.lib.starting_weights import start_body
+from stages.lib.tasks import as_images, classification_figures, forward
 from stages.lib.tune_params import tune_faults
 from stages.lib.weights import load_classifier
 from tests.prepared_data import CLASSES, bars_dataset, write_prepared
@@ -47,6 +48,7 @@ def test_a_network_learns_bars_and_says_what_it_is(tmp_path: Path) -> None:
     metrics = run(tmp_path, dataset, epochs=8)
     assert metrics["val_top1_accuracy"] >= 0.9
     assert metrics["n_train"] == len(dataset.part("train"))
+    assert "best_epoch" not in metrics  # nothing was chosen
     _, card, _ = load_classifier(tmp_path / "out" / "model.safetensors", CLASSES)
     assert set(card.parents) == {"encoder"}
     history = read_csv(tmp_path / "out" / "history.csv")
@@ -60,6 +62,20 @@ def test_a_network_learns_bars_and_says_what_it_is(tmp_path: Path) -> None:
     maps = read_csv(tmp_path / "out" / "activations.csv")
     assert metrics["activation_size"] == max(float(row["size"]) for row in maps)
     assert metrics["dead_channels"] == max(float(row["dead"]) for row in maps)
+
+
+def test_with_patience_the_figures_are_those_of_the_weights_that_are_kept(tmp_path: Path) -> None:
+    dataset = bars_dataset(90)
+    metrics = run(tmp_path, dataset, epochs=20, patience=2, ema_decay=0.0, learning_rate=0.1)
+    assert 1 < metrics["best_epoch"] < metrics["epochs"]
+    network, card, _ = load_classifier(tmp_path / "out" / "model.safetensors", CLASSES)
+    val = dataset.part("val")
+    logits = forward(network, as_images(dataset.pixels[val], torch.device("cpu")), card.normalisation)
+    found = classification_figures(logits, torch.from_numpy(dataset.labels[val]))
+    assert found == pytest.approx({name: metrics[name] for name in found})
+    row = read_csv(tmp_path / "out" / "history.csv")[int(metrics["best_epoch"]) - 1]
+    assert float(row["val_loss"]) == metrics["val_loss"]
+    assert float(row["train_loss"]) == metrics["train_loss"]
 
 
 def test_two_runs_write_the_same_bytes_and_another_seed_other_ones(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def run_trial(
     What was trained before a kill is taken up from `checkpoints`. InputError names the drawn values.
     """
     from stages.lib.checkpoint import CheckpointStore
-    from stages.lib.loop import DivergedError
+    from stages.lib.divergence import DivergedError
 
     params, refusal = recipe.params(values)
     if params is None:

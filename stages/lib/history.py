@@ -16,10 +16,10 @@ def write_history(path: Path, rows: Sequence[Row]) -> None:
     write_csv(path, header, [[row[name] for name in header] for row in rows])
 
 
-def last_figures(rows: Sequence[Row]) -> dict[str, float]:
-    """Return the losses and accuracies of the last epoch."""
+def figures_of(row: Row) -> dict[str, float]:
+    """Return the losses and accuracies of one epoch."""
     names = ("train_loss", "val_loss", "val_top1_accuracy")
-    return {name: float(rows[-1][name]) for name in names if name in rows[-1]}
+    return {name: float(row[name]) for name in names if name in row}
 
 
 def report_to(journal: Journal) -> Callable[[Row], None]:

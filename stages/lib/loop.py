@@ -20,13 +20,14 @@ from stages.lib.checkpoint import CheckpointStore
 from stages.lib.compiling import compile_network
 from stages.lib.counters import epoch_order, generator, seed_layers
 from stages.lib.device import ready_to_learn
-from stages.lib.errors import AssayError, InputError
+from stages.lib.divergence import mean_loss, require_numbers
+from stages.lib.errors import InputError
 from stages.lib.feeding import HostImages
 from stages.lib.fine_tuning import set_trainable, train_mode
 from stages.lib.loop_state import LoopState, Row
 from stages.lib.normalise import Normalisation, normalise
 from stages.lib.optimizers import penalty
-from stages.lib.parallel import Team, add_up_gradients, average_statistics, team_on
+from stages.lib.parallel import Team, share_step, team_on
 from stages.lib.precision import arithmetic
 from stages.lib.progress import say, track
 from stages.lib.rates import batch_at, set_rates_at
@@ -37,13 +38,6 @@ from stages.lib.tasks import Task
 from stages.lib.termination import Request, TerminatedError, termination_request
 
 Report = Callable[[Mapping[str, int | float | str]], None]
-
-SHOWN_IDS = 64
-"""Sample ids in an error message: a batch of the usual size."""
-
-
-class DivergedError(AssayError):
-    """The loss is not a number any more."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +81,8 @@ def fit(
     """Train from `state`, or from the newest checkpoint in `store`, to the recipe's end; `state` is changed.
 
     `report` gets every epoch's row, also of the epochs a resumed run does not repeat. DivergedError names the
-    step and the samples of the batch whose loss is not finite; TerminatedError follows a SIGTERM, once the
-    state is saved.
+    step and the samples of the batch whose loss is not finite, or the weights that are not; TerminatedError
+    follows a SIGTERM, once the state is saved.
     """
     team = team_on(data.images.device)
     for network in (state.network, state.averaged):
@@ -148,23 +142,34 @@ def _epoch(
             place = epoch, position
             state.losses.append(_step(state, task, data, recipe, batches[position], pixels, place, team))
             state.step += 1
-    total = _mean_loss(state, batches, data, store)
+    total = mean_loss(state, batches, data.sample_ids, store)
     state.losses = []
     if not recipe.ema_decay:
         _move_mean(state, 1.0)
-    for network in (state.network, state.averaged):
-        average_statistics(team, network)
+    require_numbers(state, store)
     figures = team.firsts(task.validate(state.averaged))
-    if recipe.patience and "val_loss" not in figures:
-        raise InputError("patience waits for a better val loss, but the val split is empty: set it to 0")
+    _require_val_loss(figures, recipe)
     terms = {"train_loss": total, "regularisation_loss": penalty(state.optimizer)}
     grown = {"batch_size": batch_at(recipe, epoch)} if recipe.schedule.grow_batch else {}
     return {"epoch": epoch + 1, "phase": phase.name, "learning_rate": rate, **grown, **terms, **figures}
 
 
+def _require_val_loss(figures: Mapping[str, float], recipe: Recipe) -> None:
+    if "val_loss" in figures:
+        return
+    if recipe.patience:
+        raise InputError("patience waits for a better val loss, but the val split is empty: set it to 0")
+    if recipe.schedule.kind == "plateau":
+        raise InputError(
+            "schedule.kind plateau lowers the rate when the val loss no longer falls, but the val split is "
+            "empty: take another kind, such as cosine"
+        )
+
+
 def _leave(state: LoopState, store: CheckpointStore | None) -> None:
     if store is None:
         raise TerminatedError("asked to end (SIGTERM); nothing was to be saved")
+    require_numbers(state, store)
     store.save(state.epoch, state.tensors(), state.facts(), steps=len(state.losses))
     raise TerminatedError(
         f"asked to end (SIGTERM): saved after epoch {state.epoch} and {len(state.losses)} steps of the next; "
@@ -218,8 +223,8 @@ def _step(
 ) -> torch.Tensor:
     """Take one step on the samples at `batch` (B,), in as many parts as fit; return the batch's mean loss.
 
-    `place` is the epoch and the step in it. Augmentation is drawn for the batch, mixing within each part: a
-    partner must be at hand.
+    `place` is the epoch and the step in it. Augmentation is drawn for the batch; mixing, and what the task
+    draws, within each part: a partner must be at hand, and whoever computes a part must draw the same for it.
     """
     device = data.images.device
     index = batch.to(device)
@@ -232,9 +237,12 @@ def _step(
         def loss_of(piece: torch.Tensor, part: int) -> torch.Tensor:
             seed_layers("layers", recipe.seed, *place, part)
             some = images if len(piece) == len(index) else images[piece]
-            some, mixture = mix(some, recipe, randomness)
+            own = randomness
+            if parts * team.size > 1:
+                own = generator(device, "part", recipe.seed, *place, part)
+            some, mixture = mix(some, recipe, own)
             with arithmetic(device, recipe.precision):
-                return task.loss(state.network, some, index[piece], randomness, mixture)
+                return task.loss(state.network, some, index[piece], own, mixture)
 
         def mass_of(piece: torch.Tensor) -> torch.Tensor | float:
             return task.mass(index[piece])
@@ -242,7 +250,7 @@ def _step(
         return backward_in_parts(loss_of, mass_of, len(index), parts, team, state.scale.value)
 
     loss, state.parts = in_parts_that_fit(attempt, state.network, len(index), state.parts, team)
-    loss = add_up_gradients(team, state.network, loss)
+    loss = share_step(team, state.network, loss)
     if not state.scale.is_sound(state.network.parameters(), recipe.precision):
         return loss
     if recipe.clip_norm:
@@ -268,25 +276,3 @@ def _move_mean(state: LoopState, share: float) -> None:
             mean.lerp_(value, share)
         else:
             mean.copy_(value)
-
-
-def _mean_loss(
-    state: LoopState,
-    batches: tuple[torch.Tensor, ...],
-    data: TrainingSet,
-    store: CheckpointStore | None,
-) -> float:
-    """Return the mean over samples; looked at once an epoch, so that a GPU need not wait for each step."""
-    losses = torch.stack(state.losses)
-    finite = torch.isfinite(losses).tolist()
-    if not all(finite):
-        at = finite.index(False)
-        ids = ", ".join(data.sample_ids[position] for position in batches[at][:SHOWN_IDS].tolist())
-        good = store.newest() if store is not None else None
-        raise DivergedError(
-            f"the loss became {float(losses[at])} at step {state.step - len(losses) + at}, in a batch of "
-            f"{len(batches[at])} images: {ids}. Lower learning_rate, or look at these images. The last good "
-            f"checkpoint is {good if good is not None else 'none: nothing was saved before'}"
-        )
-    sizes = losses.new_tensor([len(batch) for batch in batches])
-    return float((losses * sizes).sum() / sizes.sum())

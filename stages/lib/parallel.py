@@ -1,11 +1,11 @@
 """Several processes train one network, each a share of every batch.
 
 `ASSAY_PROCESSES=N dvc repro` starts them by torchrun on one machine.
-A step adds the processes' gradients up and is then the same in each of them, so they hold the same weights
-without ever sending them. What one process decides by what happened to it (no memory left, asked to end),
-all decide. The first process alone writes files; all read the same checkpoints, so a run may end on another
-number of processes than it began on. Each augments the whole batch and takes its share: dearer than drawing
-the share alone, and the views are those of one process.
+A step adds the processes' gradients up and averages batch norm's statistics, and is then the same in each:
+they hold the same weights without ever sending them. What one process decides by what happened to it (no
+memory left, asked to end), all decide. The first process alone writes files; all read the same checkpoints,
+so a run may end on another number of processes than it began on. Each augments the whole batch and takes its
+share: dearer than drawing the share alone, and the views are those of one process.
 """
 
 import atexit
@@ -76,24 +76,32 @@ def team_on(device: torch.device) -> Team:
     return Team(distributed.get_rank(), size, device)
 
 
-def add_up_gradients(team: Team, network: nn.Module, loss: torch.Tensor) -> torch.Tensor:
-    """Add up the processes' gradients and losses; a process that had no share of the batch adds zeros."""
+def share_step(team: Team, network: nn.Module, loss: torch.Tensor) -> torch.Tensor:
+    """Add up the processes' gradients and losses, and give all the mean of their running statistics.
+
+    A process that had no share of the batch adds zeros. Batch norm takes its statistics of each share: shared
+    at every step, they are the same in all processes whenever one is asked to save.
+    """
     if team.size == 1:
         return loss
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in learning:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    total = loss.clone()
-    team.add_up([total, *(parameter.grad for parameter in learning if parameter.grad is not None)])
+    gradients = [parameter.grad for parameter in learning if parameter.grad is not None]
+    total, statistics = loss.clone(), running_statistics(network)
+    team.add_up([total, *gradients, *statistics])
+    for statistic in statistics:
+        statistic.div_(team.size)
     return total
 
 
-def average_statistics(team: Team, network: nn.Module) -> None:
-    """Give all processes the mean of their running statistics (batch norm), which each took of its share."""
-    if team.size == 1:
-        return
-    found = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-    team.add_up(found)
-    for buffer in found:
-        buffer.div_(team.size)
+def running_statistics(network: nn.Module) -> list[torch.Tensor]:
+    """Return what layers in training mode keep of the batches they saw; held statistics are not among it."""
+    return [
+        buffer
+        for module in network.modules()
+        if module.training
+        for name, buffer in module.named_buffers(recurse=False)
+        if name.startswith("running_")
+    ]

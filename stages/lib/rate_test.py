@@ -6,7 +6,7 @@ the older habit, hangs on the last steps: with norms in the network the loss may
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from stages.lib.loop import TrainingSet, batches_of, mix, prepare
 from stages.lib.loop_state import LoopState
 from stages.lib.optimizers import set_rates
 from stages.lib.recipe import Recipe
+from stages.lib.schedule import Schedule
 from stages.lib.tasks import Task
 
 LOWEST, HIGHEST = 1e-5, 1.0
@@ -40,8 +41,10 @@ class RateTest:
 def rate_test(network: nn.Module, task: Task, data: TrainingSet, recipe: Recipe, steps: int) -> RateTest:
     """Train a copy of `network` for up to `steps` steps, the rate growing by the same factor each time.
 
-    The optimiser, the augmentation and what is frozen are the recipe's; its schedule has no say.
+    The optimiser, the augmentation and what is frozen are the recipe's; its schedule has no say, neither in
+    the rate nor in the size of batches. The test may take more epochs than the recipe has.
     """
+    recipe = replace(recipe, schedule=Schedule(kind="constant"))
     state = LoopState.start(copy.deepcopy(network), recipe)
     set_trainable(state.network, recipe.tuning, body_frozen=False)
     train_mode(state.network, recipe.tuning)

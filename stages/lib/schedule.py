@@ -154,10 +154,13 @@ def decay(t: float, how: Schedule) -> float:
 def factor(t: float, warmup: float, how: Schedule, val_losses: Sequence[float] = ()) -> float:
     """Return the rate's share of its peak: a straight rise over the share `warmup`, then the curve.
 
+    A cyclical rate rises of itself and has no warm-up before that: it would fall from the peak to its start.
     val_losses are those of the phase's epochs so far. Source of the warm-up: Goyal et al. (arXiv:1706.02677).
     """
     if how.kind == "one_cycle":
         return one_cycle(t, warmup, how.final)
+    if how.kind == "cyclical":
+        return decay(t, how)
     if t < warmup:
         return t / warmup
     falls: float = how.gamma ** plateaus(val_losses, how.patience) if how.kind == "plateau" else 1.0

@@ -34,3 +34,9 @@ def just_improved(history: Sequence[Row], recipe: Recipe) -> bool:
 def is_over(history: Sequence[Row], recipe: Recipe) -> bool:
     """Say whether patience has run out."""
     return bool(recipe.patience) and epochs_since_best(_of_last_phase(history, recipe)) >= recipe.patience
+
+
+def kept_row(history: Sequence[Row], recipe: Recipe) -> Row:
+    """Return the row of the epoch whose weights are published: the last phase's best, or the last one."""
+    since = epochs_since_best(_of_last_phase(history, recipe)) if recipe.patience else 0
+    return history[-1 - since]

@@ -95,7 +95,7 @@ class ScheduleParams(Section):
     def _goes_together(self) -> "ScheduleParams":
         if self.kind in ("exponential", "inverse") and self.final == 0:
             raise ValueError(f"kind {self.kind} never reaches 0: write a final above it, such as 0.01")
-        if self.grow_batch and self.kind in ("one_cycle", "cyclical", "plateau"):
+        if self.grow_batch and self.kind in ("constant", "one_cycle", "cyclical", "plateau"):
             raise ValueError(f"grow_batch needs a curve that only falls; kind {self.kind} does not")
         return self
 
@@ -123,8 +123,14 @@ class EngineParams(SteppingParams):
     fine_tune: FineTuneParams
 
     @model_validator(mode="after")
-    def _compiles_few_sizes(self) -> "EngineParams":
-        if self.compile != "eager" and self.schedule.grow_batch:
+    def _batches_can_grow(self) -> "EngineParams":
+        how = self.schedule
+        if how.grow_batch and how.largest_batch <= self.batch_size:
+            raise ValueError(
+                "schedule.grow_batch has no room: schedule.largest_batch "
+                f"{how.largest_batch} must be more than batch_size {self.batch_size}"
+            )
+        if self.compile != "eager" and how.grow_batch:
             raise ValueError(
                 "compile makes new kernels for each size of batch: set schedule.grow_batch false"
             )

@@ -13,15 +13,16 @@ from torch import nn
 from stages.lib.augment_mix import Mix
 from stages.lib.checkpoint import CheckpointStore
 from stages.lib.counters import generator
+from stages.lib.divergence import DivergedError
 from stages.lib.errors import InputError
-from stages.lib.loop import DivergedError, TrainingSet, fit
+from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import Normalisation
 from stages.lib.optimizers import UpdateRule
 from stages.lib.recipe import Phase, Recipe
 from stages.lib.schedule import Schedule
-from stages.lib.stopping import epochs_since_best, is_over, just_improved
+from stages.lib.stopping import epochs_since_best, is_over, just_improved, kept_row
 from stages.lib.tasks import Classification, Held
 from stages.lib.termination import TerminatedError
 from tests.bars_set import FACTS, bars_set
@@ -176,6 +177,11 @@ def test_patience_without_val_is_refused() -> None:
         trained(replace(PLAIN, patience=2))
 
 
+def test_a_plateau_without_val_is_refused() -> None:
+    with pytest.raises(InputError, match=r"schedule\.kind plateau .* val split is empty"):
+        trained(replace(PLAIN, schedule=Schedule(kind="plateau")))
+
+
 def test_patience_is_a_function_of_the_curves() -> None:
     assert epochs_since_best([]) == epochs_since_best([3.0]) == 0
     assert epochs_since_best([3.0, 1.0, 2.0, 2.0]) == 2
@@ -183,7 +189,10 @@ def test_patience_is_a_function_of_the_curves() -> None:
     rows = [{"val_loss": loss} for loss in (0.1, 0.5, 0.4)]
     assert just_improved(rows, recipe)  # the head phase's loss does not count
     assert not is_over(rows, recipe)
-    assert is_over([*rows, {"val_loss": 0.4}], recipe)
+    rows = [*rows, {"val_loss": 0.4}]
+    assert is_over(rows, recipe)
+    assert kept_row(rows, recipe) is rows[2]
+    assert kept_row(rows, replace(recipe, patience=0)) is rows[3]
 
 
 def test_f3_sigterm_saves_inside_an_epoch_and_the_next_run_ends_in_the_same_bytes(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages.lib.artifacts import read_csv
-from stages.lib.history import last_figures, report_to, write_history
+from stages.lib.history import figures_of, report_to, write_history
 from stages.lib.journal import Journal
 
 ROWS = [
@@ -21,8 +21,8 @@ def test_history_is_written_a_row_an_epoch(tmp_path: Path) -> None:
     }
 
 
-def test_the_last_epochs_figures_are_those_there_are() -> None:
-    assert last_figures(ROWS) == {"train_loss": 1.0}
+def test_an_epochs_figures_are_those_there_are() -> None:
+    assert figures_of(ROWS[-1]) == {"train_loss": 1.0}
 
 
 def test_the_journal_gets_numbers_at_their_epoch() -> None:

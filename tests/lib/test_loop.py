@@ -12,7 +12,8 @@ from torch.nn import functional
 from stages.lib.augment import Augmentation
 from stages.lib.augment_mix import Mix
 from stages.lib.counters import epoch_order, generator
-from stages.lib.loop import DivergedError, TrainingSet, batches_of, fit
+from stages.lib.divergence import DivergedError
+from stages.lib.loop import TrainingSet, batches_of, fit
 from stages.lib.loop_state import LoopState
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import Normalisation

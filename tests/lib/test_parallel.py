@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from stages.lib.checkpoint import CheckpointStore
-from stages.lib.parallel import Team, add_up_gradients, average_statistics, team_on
+from stages.lib.parallel import Team, running_statistics, share_step, team_on
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-4
@@ -33,12 +33,23 @@ def test_two_processes_train_the_network_that_one_does_with_the_batch_in_two_par
     assert told["dropout0"] == told["dropout1"] == told["alone_dropout"]
 
 
+@pytest.mark.parametrize("name", ["mixed", "repainted"])
+def test_what_is_drawn_for_a_part_is_the_same_in_whichever_process_computes_it(
+    told: dict[str, str], name: str
+) -> None:
+    assert told[f"{name}0"] == told[f"{name}1"] == told[f"alone_{name}"]
+
+
 def test_two_processes_train_the_network_of_the_whole_batch_within_rounding(told: dict[str, str]) -> None:
     assert 0 < float(told["distance_alone"]) < TOLERANCE
 
 
 def test_r1_sigterm_to_one_process_saves_and_both_resume_to_the_same_bytes(told: dict[str, str]) -> None:
     assert told["again0"] == told["again1"] == told["two0"]
+
+
+def test_r1_batch_norm_too_resumes_to_the_same_bytes_from_inside_an_epoch(told: dict[str, str]) -> None:
+    assert told["norm_again0"] == told["norm_again1"] == told["norm0"] == told["norm1"]
 
 
 def test_r1_f1_where_one_process_is_killed_the_other_ends_and_both_resume_to_the_same_bytes(
@@ -60,12 +71,20 @@ def test_alone_nothing_is_sent_and_nothing_changes() -> None:
     team, network = team_on(torch.device("cpu")), nn.BatchNorm2d(2)
     assert team == Team()
     loss = torch.tensor(2.0)
-    assert add_up_gradients(team, network, loss) is loss
-    average_statistics(team, network)
+    assert share_step(team, network, loss) is loss
     assert network.weight.grad is None
     assert team.any(True)
     assert not team.any(False)
     assert team.firsts({"val_loss": 1.5}) == {"val_loss": 1.5}
+
+
+def test_held_statistics_and_computed_kernels_are_not_averaged() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2).eval(), nn.GroupNorm(1, 2))
+    network.register_buffer("kernel", torch.ones(2))
+    assert [id(found) for found in running_statistics(network)] == [
+        id(network[0].running_mean),
+        id(network[0].running_var),
+    ]
 
 
 def test_only_the_first_process_writes_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

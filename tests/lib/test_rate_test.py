@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from stages.lib.counters import generator
 from stages.lib.loop import TrainingSet
-from stages.lib.nets import Architecture, new_classifier
+from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation
 from stages.lib.rate_test import BLOWN_UP, HIGHEST, LOWEST, rate_test, suggest
 from stages.lib.recipe import Phase, Recipe
+from stages.lib.schedule import Schedule
 from stages.lib.tasks import Classification
 from tests.prepared_data import bars
 
@@ -22,15 +25,18 @@ def test_the_suggestion_is_in_the_middle_of_the_longest_fall_and_nothing_where_n
     assert suggest(rates[:0], np.array([])) == 0
 
 
-def test_rates_rise_evenly_the_loss_falls_on_the_way_and_the_network_is_left_untouched() -> None:
-    pixels, labels = bars(60)
-    data = TrainingSet(
-        torch.from_numpy(pixels).permute(0, 3, 1, 2), tuple(map(str, range(60))), fit_normalisation(pixels)
-    )
+def bars_to_learn(n: int = 60) -> tuple[Classifier, Classification, TrainingSet]:
+    pixels, labels = bars(n)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    data = TrainingSet(images, tuple(map(str, range(n))), fit_normalisation(pixels))
     randomness = generator(torch.device("cpu"), "rates")
     network = new_classifier(Architecture(1, 8, (8, 16), 3), torch.zeros(3), randomness)
+    return network, Classification(torch.from_numpy(labels), torch.ones(3), 0.0, None), data
+
+
+def test_rates_rise_evenly_the_loss_falls_on_the_way_and_the_network_is_left_untouched() -> None:
+    network, task, data = bars_to_learn()
     before = [value.detach().clone() for value in network.parameters()]
-    task = Classification(torch.from_numpy(labels), torch.ones(3), 0.0, None)
     found = rate_test(network, task, data, RECIPE, 80)
     assert found.rates[0] == LOWEST
     assert found.rates[-1] <= HIGHEST
@@ -41,3 +47,10 @@ def test_rates_rise_evenly_the_loss_falls_on_the_way_and_the_network_is_left_unt
     assert all(torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
     again = rate_test(network, task, data, RECIPE, 80)
     np.testing.assert_array_equal(again.losses, found.losses)
+
+
+def test_a_schedule_that_grows_batches_has_no_say() -> None:
+    growing = replace(RECIPE, schedule=Schedule(grow_batch=True, largest_batch=64))
+    subject = bars_to_learn()
+    plain = rate_test(*subject, RECIPE, 30)  # of more epochs than the recipe's one
+    np.testing.assert_array_equal(rate_test(*subject, growing, 30).losses, plain.losses)

@@ -128,6 +128,13 @@ def test_the_warm_up_is_a_straight_line_and_may_be_left_out() -> None:
     assert factor(0.0, 0.0, how) == 1.0
 
 
+def test_a_cyclical_rate_rises_only_by_its_own_triangles() -> None:
+    how = Schedule(kind="cyclical", cycles=2, final=0.1)
+    values = [factor(at / 40, 0.2, how) for at in range(41)]
+    assert values == pytest.approx([schedule.cyclical(at / 40, 2, 0.1) for at in range(41)])
+    assert max(abs(one - other) for one, other in pairwise(values)) == pytest.approx(0.9 / 10)
+
+
 def test_a_plateau_lowers_the_rate_by_gamma() -> None:
     how = Schedule(kind="plateau", gamma=0.5, patience=1)
     assert factor(0.9, 0.1, how, [1.0, 0.9, 0.9, 0.9]) == 0.5

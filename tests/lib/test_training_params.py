@@ -66,3 +66,21 @@ def test_a_mistyped_augmentation_is_told_its_nearest_key() -> None:
     values["train"]["augment"]["mix_up_alpha"] = 0.2
     _, faults = parse_section(train.Params, "train", values)
     assert faults == ["  train.augment.mix_up_alpha: unknown key; did you mean 'mixup_alpha'?"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"largest_batch": 64}, "largest_batch 64 must be more than batch_size 64"),
+        ({"kind": "constant"}, "a curve that only falls; kind constant does not"),
+        ({"kind": "cyclical"}, "a curve that only falls; kind cyclical does not"),
+    ],
+    ids=str,
+)
+def test_batches_that_could_not_grow_are_refused(change: dict[str, object], says: str) -> None:
+    values = read_params()
+    values["train"]["schedule"] |= {"grow_batch": True}
+    assert parse_section(train.Params, "train", values)[1] == []
+    values["train"]["schedule"] |= change
+    _, (fault,) = parse_section(train.Params, "train", values)
+    assert says in fault
