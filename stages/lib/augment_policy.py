@@ -36,12 +36,13 @@ NARROW = dict.fromkeys(("shear_x", "shear_y"), 0.3) | {
 """RandAugment's ends: shear as a slope, translation as a share of the side, degrees, bits lost."""
 
 WIDE = dict.fromkeys(("shear_x", "shear_y"), 0.99) | {
-    "translate_x": 1.0,
-    "translate_y": 1.0,
     "rotate": 135.0,
     "posterise": 6.0,
 }
-"""TrivialAugment's. Its 32 pixels of translation are the whole side of the images it was tuned on."""
+"""TrivialAugment's, which moves by pixels, not by a share of the side."""
+
+WIDE_PIXELS = 32
+"""TrivialAugment's end of translation at every size: the whole side of CIFAR's images, a seventh of ImageNet's."""
 
 SOLARISE_NONE = 256 / 255
 """A threshold that no pixel reaches."""
@@ -118,19 +119,25 @@ def applied(
 def _operation(
     name: str, padding: Padding, wide: bool
 ) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-    ends = WIDE if wide else NARROW
-
     def geometric(images: torch.Tensor, reach: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
-        return resampled(images, _map(name, reach * sign * ends[name]), padding)
+        side = images.shape[3 if name == "translate_x" else 2]
+        return resampled(images, _map(name, reach * sign * range_end(name, side, wide=wide)), padding)
 
     def enhanced(images: torch.Tensor, reach: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
         return _enhanced(name, images, 1 + reach * sign * ENHANCED["wide" if wide else "narrow"])
 
     def tonal(images: torch.Tensor, reach: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
         del sign
-        return _tonal(name, images, reach, ends["posterise"])
+        return _tonal(name, images, reach, range_end("posterise", 0, wide=wide))
 
     return geometric if name in GEOMETRIC else enhanced if name in ENHANCING else tonal
+
+
+def range_end(name: str, side: int, *, wide: bool) -> float:
+    """Return where the range of a geometric operation, or of posterise, ends for images of `side` pixels."""
+    if wide and name.startswith("translate"):
+        return min(1.0, WIDE_PIXELS / side)
+    return (WIDE if wide else NARROW)[name]
 
 
 def _map(name: str, amount: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,14 @@
 """Which layers learn, and how fast: depth of each parameter, layer-wise rates, freezing, held statistics.
+Also what kind of parameter each is: a hidden matrix (which Muon steps), or one that does not decay.
 
 A layer is a part of the network as its author cut it: for the project's own nets the stem, each block and the
 head; for a timm net the groups of its `group_matcher`. Depth 0 is nearest to the image.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 from torch import nn
@@ -64,6 +67,57 @@ def learning_scales(network: nn.Module, tuning: Tuning) -> dict[str, float]:
     depth = depths(network)
     last = max(depth.values(), default=0)
     return {name: tuning.layer_decay ** (last - at) for name, at in depth.items()}
+
+
+def hidden_matrices(network: nn.Module) -> frozenset[str]:
+    """Return the names of the weights that Muon steps: matrices and kernels within the body.
+
+    Those are the weights of convolutions and linear layers, as Jordan et al. have it: no embeddings, tokens
+    or tables of positions, and not the layer that meets the image. A depthwise kernel is no matrix either:
+    its channels do not mix.
+    """
+    body = getattr(network, "body", None)
+    if body is None:
+        return frozenset()
+    layers = list(_weighted_layers(body))
+    first = _meets_image(body) or [name for name, _ in layers[:1]]
+    return frozenset(
+        f"{BODY}{name}.weight"
+        for name, layer in layers
+        if name not in first and isinstance(layer.weight, nn.Parameter) and not _is_depthwise(layer)
+    )
+
+
+def _weighted_layers(body: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield convolutions and linear layers in the order they were built in, which is the forward's."""
+    kinds = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
+    yield from ((name, layer) for name, layer in body.named_modules() if isinstance(layer, kinds))
+
+
+def _meets_image(body: Any) -> list[str]:
+    """Return what a timm net says are its first layers; some look at the image with two of them."""
+    first = (getattr(body, "pretrained_cfg", None) or {}).get("first_conv") or []
+    return [first] if isinstance(first, str) else list(first)
+
+
+def _is_depthwise(layer: Any) -> bool:
+    return getattr(layer, "groups", 1) > 1 and layer.weight.shape[1] == 1
+
+
+def decaying(network: nn.Module) -> frozenset[str]:
+    """Return the names of the parameters that weight decay holds down.
+
+    Norms' scales and biases never decay: they have no scale of their own to hold down (Loshchilov and Hutter,
+    arXiv:1711.05101, and every recipe since). Nor does what the body's author names in `no_weight_decay`, as
+    patterns: tokens, positions.
+    """
+    body: Any = getattr(network, "body", None)
+    spared = body.no_weight_decay() if hasattr(body, "no_weight_decay") else ()
+    return frozenset(
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.ndim > 1 and not any(fnmatch(name, BODY + pattern) for pattern in spared)
+    )
 
 
 def set_trainable(network: nn.Module, tuning: Tuning, *, body_frozen: bool) -> None:

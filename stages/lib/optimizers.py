@@ -1,8 +1,7 @@
 """How a gradient becomes a step: AdamW, SGD with Nesterov's momentum, or Muon for hidden matrices.
 
 Parameters are grouped by what differs between them: whether they belong to the body, whether they decay, how
-fast they learn, and whether Muon steps them. Norms' scales and biases never decay: they have no scale of
-their own to hold down (Loshchilov and Hutter, arXiv:1711.05101, and every recipe since).
+fast they learn, and whether Muon steps them (lib/fine_tuning.py says which).
 """
 
 from collections.abc import Callable, Iterable
@@ -12,8 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from stages.lib.fine_tuning import BODY, Tuning, learning_scales
-from stages.lib.whitened_net import Whitening
+from stages.lib.fine_tuning import BODY, Tuning, decaying, hidden_matrices, learning_scales
 
 BETAS = (0.9, 0.99)
 """AdamW's: the second moment over 100 steps instead of 1,000, because a run here has about a thousand."""
@@ -104,15 +102,6 @@ class Muon(torch.optim.Optimizer):
         return change
 
 
-def is_hidden_matrix(name: str, parameter: nn.Parameter, first: str) -> bool:
-    """Say whether Muon steps a parameter: a matrix or kernel of the body that is not its first layer.
-
-    `first` is the name of the first matrix, empty where that is computed and not learned. Input and output
-    layers stay with AdamW, as in the source.
-    """
-    return name.startswith(BODY) and parameter.ndim > 1 and name != first
-
-
 def new_optimizer(
     network: nn.Module, rule: UpdateRule, tuning: Tuning, rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
@@ -122,18 +111,17 @@ def new_optimizer(
     the gradient (L2); AdamW's and Muon's is decoupled from it.
     """
     scales = learning_scales(network, tuning)
-    named = list(network.named_parameters())
-    computed = any(isinstance(module, Whitening) for module in network.modules())
-    first = "" if computed else next((name for name, parameter in named if parameter.ndim > 1), "")
+    decays = decaying(network)
+    matrices = hidden_matrices(network) if rule.kind == "muon" else frozenset()
     groups: dict[tuple[bool, bool, float, bool], list[nn.Parameter]] = {}
-    for name, parameter in named:
-        matrix = rule.kind == "muon" and is_hidden_matrix(name, parameter, first)
+    for name, parameter in network.named_parameters():
+        matrix = name in matrices
         scale = scales[name] * (rule.matrix_rate / rate if matrix else 1.0)
-        groups.setdefault((name.startswith(BODY), parameter.ndim > 1, scale, matrix), []).append(parameter)
+        groups.setdefault((name.startswith(BODY), name in decays, scale, matrix), []).append(parameter)
     described: list[dict[str, Any]] = [
-        {"params": members, "weight_decay": weight_decay if decays else 0.0, "body": body, "scale": scale}
+        {"params": members, "weight_decay": weight_decay if held else 0.0, "body": body, "scale": scale}
         | ({"matrix": matrix} if rule.kind == "muon" else {})
-        for (body, decays, scale, matrix), members in groups.items()
+        for (body, held, scale, matrix), members in groups.items()
     ]
     if rule.kind == "muon":
         return Muon(described, rate, rule.momentum)

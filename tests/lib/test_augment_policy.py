@@ -5,23 +5,43 @@ from stages.lib import augment_policy as policy
 from stages.lib.augment_policy import OPERATIONS, applied, by_policy, drawn, magnitudes
 from tests.lib.augment_fixture import draws, even, scenes
 
-# torchvision's RandAugment at M of 30 and TrivialAugmentWide at its strongest: what each operation gets.
-STRONGEST = {
-    "shear_x": (0.3, 0.99),
-    "shear_y": (0.3, 0.99),
-    "translate_x": (150 / 331, 1.0),
-    "translate_y": (150 / 331, 1.0),
-    "rotate": (30.0, 135.0),
-    "posterise": (4.0, 6.0),
-}
+
+def strongest(wide: bool, side: int) -> dict[str, float]:
+    """Return the end of each range in the installed torchvision, whose operations come in our order."""
+    from torchvision.transforms.autoaugment import RandAugment, TrivialAugmentWide
+
+    bins = policy.MOST_MAGNITUDE + 1
+    narrow = RandAugment()._augmentation_space(bins, (side, side))
+    space = TrivialAugmentWide()._augmentation_space(bins) if wide else narrow
+    return {
+        name: float(magnitudes[-1])
+        for name, (magnitudes, _) in zip(OPERATIONS, space.values(), strict=True)
+        if magnitudes.ndim
+    }
 
 
-def test_the_ranges_end_where_torchvisions_end() -> None:
-    for name, (narrow, wide) in STRONGEST.items():
-        assert policy.NARROW[name] == pytest.approx(narrow)
-        assert policy.WIDE[name] == pytest.approx(wide)
-    assert policy.ENHANCED == {"narrow": 0.9, "wide": 0.99}
-    assert len(OPERATIONS) == 14
+@pytest.mark.parametrize("side", [32, 96, 224])
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_ranges_end_where_those_of_the_installed_torchvision_do(wide: bool, side: int) -> None:
+    theirs = strongest(wide, side)
+    assert theirs.keys() == set(OPERATIONS[: policy.FIRST_WITHOUT]) - {"identity"}
+    for name in policy.GEOMETRIC:
+        unit = side if name.startswith("translate") else 1
+        assert policy.range_end(name, side, wide=wide) * unit == pytest.approx(theirs[name])
+    for name in policy.ENHANCING:
+        assert policy.ENHANCED["wide" if wide else "narrow"] == pytest.approx(theirs[name])
+    assert 8 - policy.range_end("posterise", side, wide=wide) == theirs["posterise"]
+    assert theirs["solarise"] == 0.0
+
+
+@pytest.mark.parametrize(("side", "left"), [(8, 0), (32, 0), (40, 8), (224, 192)])
+@pytest.mark.parametrize("name", ["translate_x", "translate_y"])
+def test_trivialaugment_moves_by_32_pixels_at_most_whatever_the_size(name: str, side: int, left: int) -> None:
+    # Müller and Hutter's 32 pixels; torchvision moves so far at 224 as well, not by the whole picture.
+    images = torch.ones(2, 1, side, side)
+    operation = torch.full((2,), OPERATIONS.index(name))
+    moved = applied(images, operation, even(2, 1.0), torch.tensor([1.0, -1.0]), "zeros", wide=True)
+    assert moved.mean((1, 2, 3)).tolist() == pytest.approx([left / side] * 2, abs=1e-4)
 
 
 def test_every_operation_is_drawn_equally_often() -> None:

@@ -13,7 +13,6 @@ from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.optimizers import (
     BETAS,
     UpdateRule,
-    is_hidden_matrix,
     new_optimizer,
     orthogonalise,
     penalty,
@@ -86,11 +85,10 @@ def test_newton_schulz_brings_singular_values_near_one_and_keeps_the_directions(
 
 
 def test_muon_is_torchs_on_a_matrix_up_to_its_bfloat16() -> None:
-    mine, theirs = (nn.Parameter(torch.randn(16, 24, generator=generator(CPU, 1))) for _ in range(2))
     holder = nn.Module()
-    holder.body = nn.Module()
-    holder.body.first = nn.Parameter(torch.zeros(2, 2))
-    holder.body.hidden = mine
+    holder.body = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(24, 16, bias=False))
+    mine = holder.body[1].weight
+    theirs = nn.Parameter(mine.detach().clone())
     ours = new_optimizer(holder, UpdateRule("muon", 0.95, matrix_rate=0.02), Tuning(), 3e-3, 0.1)
     reference = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, nesterov=True)
     before = mine.detach().clone()
@@ -135,12 +133,54 @@ def test_muon_learns_a_batch_by_heart() -> None:
     assert float(functional.cross_entropy(net(images), torch.arange(12) % 3).detach()) < 0.05
 
 
+def by_muon(net: nn.Module) -> set[str]:
+    names = {parameter: name for name, parameter in net.named_parameters()}
+    groups = new_optimizer(net, UpdateRule("muon"), Tuning(), 0.1, 0.1).param_groups
+    return {names[parameter] for group in groups if group["matrix"] for parameter in group["params"]}
+
+
 def test_muon_takes_kernels_and_matrices_between_the_first_and_the_last_layer() -> None:
-    named = dict(network().named_parameters())
-    first = "body.stem.weight"
-    chosen = {name for name, parameter in named.items() if is_hidden_matrix(name, parameter, first)}
+    chosen = by_muon(network())
+    kernels = {name for name, p in network().named_parameters() if name.startswith("body.") and p.ndim > 1}
+    assert chosen == kernels - {"body.stem.weight"}
     assert "body.blocks.1.conv2.weight" in chosen
-    assert not chosen & {first, "head.weight", "body.stem_norm.weight", "head.bias"}
+
+
+def test_muon_takes_every_learned_kernel_behind_a_computed_first_layer() -> None:
+    prior = torch.full((3,), -math.log(3))
+    net = new_classifier(Architecture(1, 8, (8, 16), 3, "whitened"), prior, generator(CPU, "whitened"))
+    assert by_muon(net) == {f"body.blocks.{at}.conv{which}.weight" for at in (0, 1) for which in (1, 2)}
+
+
+def test_muon_leaves_a_transformers_tokens_positions_and_first_layer_to_adamw() -> None:
+    prior = torch.full((3,), -math.log(3))
+    net = new_classifier(Architecture(3, 32, (8,), 3, "timm:test_vit"), prior, generator(CPU, "vit"))
+    named = dict(net.named_parameters())
+    assert {"body.cls_token", "body.pos_embed", "body.patch_embed.proj.weight"} <= named.keys()
+    linear = {f"body.{name}.weight" for name, layer in net.body.named_modules() if type(layer) is nn.Linear}
+    assert by_muon(net) == linear
+    assert "body.blocks.0.attn.qkv.weight" in linear
+
+
+def test_muon_leaves_depthwise_kernels_and_both_halves_of_a_first_layer_to_adamw() -> None:
+    net = nn.Module()
+    net.body = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=4))
+    assert by_muon(net) == {"body.2.weight"}  # a kernel of several inputs mixes them, in groups or not
+    net.body.pretrained_cfg = {"first_conv": ("0", "2")}  # type: ignore[assignment]  # as timm's crossvit
+    assert by_muon(net) == set()
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "muon"])
+def test_weight_decay_spares_what_the_bodys_author_names(kind: str) -> None:
+    prior = torch.full((3,), -math.log(3))
+    net = new_classifier(Architecture(3, 32, (8,), 3, "timm:test_vit"), prior, generator(CPU, "vit"))
+    groups = new_optimizer(net, UpdateRule(kind), Tuning(), 0.1, 0.3).param_groups  # type: ignore[arg-type]
+    names = {parameter: name for name, parameter in net.named_parameters()}
+    held = {names[parameter] for group in groups if group["weight_decay"] for parameter in group["params"]}
+    spared = {f"body.{name}" for name in net.body.no_weight_decay()}  # type: ignore[operator]
+    matrices = {name for name, parameter in net.named_parameters() if parameter.ndim > 1}
+    assert {"body.cls_token", "body.pos_embed"} <= spared & matrices
+    assert held == matrices - spared
 
 
 def test_one_cycles_momentum_reaches_every_kind_of_optimiser() -> None:
