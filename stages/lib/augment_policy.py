@@ -42,7 +42,7 @@ WIDE = dict.fromkeys(("shear_x", "shear_y"), 0.99) | {
 """TrivialAugment's, which moves by pixels, not by a share of the side."""
 
 WIDE_PIXELS = 32
-"""TrivialAugment's end of translation at every size: the whole side of CIFAR's images, a seventh of ImageNet's."""
+"""TrivialAugment's end of translation at every size: the side of CIFAR's images, a seventh of ImageNet's."""
 
 SOLARISE_NONE = 256 / 255
 """A threshold that no pixel reaches."""

@@ -70,7 +70,10 @@ def _from_elsewhere(
         fetched = {name: tensor.contiguous() for name, tensor in tensors.items()}
         parents = {"timm": hashlib.sha256(save(fetched)).hexdigest()}
         return Start(normalisation, parents, {"init": init, "n_matched": len(tensors)})
-    found = match_weights(file, read_third_party(Path(file), sha256), body)
+    theirs = read_third_party(Path(file), sha256)
+    found = match_weights(file, theirs.tensors, body)
     current: dict[str, torch.Tensor] = body.state_dict()
     body.load_state_dict(current | found.tensors)
-    return Start(plain.normalisation, {"init_file": sha256}, {"init": init, **found.facts()})
+    return Start(
+        plain.normalisation, {"init_file": sha256}, {"init": init, **theirs.facts(), **found.facts()}
+    )

@@ -7,15 +7,17 @@ file is pinned by its SHA-256, so that nobody can put another one in its place.
 
 import hashlib
 import io
+import json
 import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 
 from stages.lib.errors import InputError
@@ -29,11 +31,35 @@ SHOWN = 400
 _PICKLES = (b"PK\x03\x04", b"\x80")
 
 
-def read_third_party(path: Path, sha256: str) -> dict[str, torch.Tensor]:
-    """Return the file's largest set of named tensors, as float32.
+AVERAGED = ("state_dict_ema", "model_ema")
+"""Where timm's training script keeps the running mean of the weights, which is what timm itself loads."""
 
-    InputError when it is not the pinned file, holds no tensors, other numbers than floats, NaN, or anything
-    that is more than tensors.
+RIVAL = 0.5
+"""A set of tensors with this share of the largest one's numbers may be the network, too."""
+
+DEEPEST_SET = 3
+
+
+@dataclass(frozen=True)
+class ThirdParty:
+    """Named tensors as they are in the file; of several sets the one that was taken, and those left.
+
+    Sets go by their keys in the file, `state_dict_ema` for one; the whole file's is the empty name.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    taken: str = ""
+    left: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, object]:
+        """Return what people want to know."""
+        return {"taken": self.taken, "left": list(self.left)}
+
+
+def read_third_party(path: Path, sha256: str) -> ThirdParty:
+    """Return the file's named tensors: the running mean of the weights if it has one, else the largest set.
+
+    InputError when it is not the pinned file, holds no tensors, or anything that is more than tensors.
     """
     try:
         content = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
@@ -46,12 +72,10 @@ def read_third_party(path: Path, sha256: str) -> dict[str, torch.Tensor]:
             "file that was chosen; if it is the right one, write its hash there"
         )
     if content[8:9] == b"{":
-        tensors = _from_safetensors(path, content)
-    elif content.startswith(_PICKLES):
-        tensors = _in_a_child(path, content)
-    else:
-        raise InputError(f"{path}: neither safetensors nor a torch checkpoint; nothing else is read")
-    return {name: _as_float(path, name, tensor) for name, tensor in tensors.items()}
+        return ThirdParty(_from_safetensors(path, content))
+    if content.startswith(_PICKLES):
+        return _in_a_child(path, content)
+    raise InputError(f"{path}: neither safetensors nor a torch checkpoint; nothing else is read")
 
 
 def _from_safetensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
@@ -62,19 +86,7 @@ def _from_safetensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _as_float(path: Path, name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """Accept float32, and the brief floats that float32 holds exactly; counters stay what they are."""
-    if tensor.dtype == torch.int64 and tensor.ndim == 0:
-        return tensor
-    if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise InputError(f"{path}: tensor {name} is {tensor.dtype}; expected float32, float16 or bfloat16")
-    if not bool(torch.isfinite(tensor).all()):
-        wrong = int((~torch.isfinite(tensor)).sum())
-        raise InputError(f"{path}: tensor {name} holds {wrong} NaN or infinite numbers of {tensor.numel()}")
-    return tensor.float()
-
-
-def _in_a_child(path: Path, content: bytes) -> dict[str, torch.Tensor]:
+def _in_a_child(path: Path, content: bytes) -> ThirdParty:
     """Let a child read what was hashed (not the path again) and hand over safetensors."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "source", Path(folder) / "target"
@@ -91,24 +103,47 @@ def _in_a_child(path: Path, content: bytes) -> dict[str, torch.Tensor]:
                 f"{path}: refused: it is damaged or holds more than tensors, which could run as code: "
                 f"{done.stderr.strip()[-SHOWN:]}"
             )
-        return _from_safetensors(path, target.read_bytes())
+        tensors = _from_safetensors(path, target.read_bytes())
+        with safe_open(target, framework="pt") as opened:
+            sets = opened.metadata()
+        return ThirdParty(tensors, sets["taken"], tuple(json.loads(sets["left"])))
 
 
-def largest_set(value: object, depth: int = 3) -> dict[str, torch.Tensor]:
-    """Return the dict of named tensors with the most numbers, however a training script has nested it."""
+def chosen_set(value: object) -> ThirdParty:
+    """Choose among the dicts of named tensors, however a training script has nested them.
+
+    The largest that is a running mean, if it is no mere part of the network; else the largest.
+    """
+    found = sorted(_sets(value, (), DEEPEST_SET), key=lambda one: -_size(one[1]))
+    if not found:
+        return ThirdParty({})
+    rivals = [one for one in found if _size(one[1]) >= RIVAL * _size(found[0][1])]
+    keys, tensors = next((one for one in rivals if set(one[0]) & set(AVERAGED)), rivals[0])
+    return ThirdParty(tensors, ".".join(keys), tuple(".".join(other) for other, _ in rivals if other != keys))
+
+
+def _sets(
+    value: object, keys: tuple[str, ...], depth: int
+) -> Iterator[tuple[tuple[str, ...], dict[str, torch.Tensor]]]:
+    """Yield every dict of named tensors with the keys that lead to it."""
     if not isinstance(value, Mapping):
-        return {}
-    own = {
+        return
+    tensors = {
         name: item for name, item in value.items() if isinstance(name, str) and isinstance(item, torch.Tensor)
     }
-    found = [own]
+    if tensors:
+        yield keys, tensors
     if depth:
-        found += [largest_set(item, depth - 1) for item in value.values()]
-    return max(found, key=lambda tensors: sum(tensor.numel() for tensor in tensors.values()))
+        for key, item in value.items():
+            yield from _sets(item, (*keys, str(key)), depth - 1)
 
 
-def unpickled(source: Path) -> dict[str, torch.Tensor]:
-    """Read a torch checkpoint's largest set of named tensors with `weights_only`; ValueError if it cannot."""
+def _size(tensors: Mapping[str, torch.Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
+def unpickled(source: Path) -> ThirdParty:
+    """Read a torch checkpoint's chosen set of named tensors with `weights_only`; ValueError if it cannot."""
     import pickle
     import zipfile
 
@@ -116,13 +151,14 @@ def unpickled(source: Path) -> dict[str, torch.Tensor]:
     expected = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError)
     careless = (TypeError, AttributeError, IndexError, MemoryError, OSError)
     try:
-        tensors = largest_set(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        chosen = chosen_set(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        if not chosen.tensors:
+            raise ValueError("no named tensors in it")
+        plain = {name: tensor.clone().contiguous() for name, tensor in chosen.tensors.items()}
     except (*expected, *careless) as error:
         first = str(error).splitlines()[:1]
         raise ValueError(f"{type(error).__name__}: {''.join(first)}") from error
-    if not tensors:
-        raise ValueError("no named tensors in it")
-    return tensors
+    return ThirdParty(plain, chosen.taken, chosen.left)
 
 
 def convert(source: Path, target: Path) -> int:
@@ -134,11 +170,11 @@ def convert(source: Path, target: Path) -> int:
     resource.setrlimit(resource.RLIMIT_DATA, (CHILD_BYTES + 4 * size,) * 2)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8 * size + (1 << 20),) * 2)
     try:
-        tensors = unpickled(source)
+        chosen = unpickled(source)
     except ValueError as error:
         sys.stderr.write(str(error))
         return 1
-    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, target)
+    save_file(chosen.tensors, target, {"taken": chosen.taken, "left": json.dumps(chosen.left)})
     return 0
 
 

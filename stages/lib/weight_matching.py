@@ -15,6 +15,9 @@ from stages.lib.errors import InputError
 LEAST_SHARE = 0.5
 """Of the body's numbers: a file that covers less belongs to another network."""
 
+BRIEF = (torch.float32, torch.float16, torch.bfloat16)
+"""Numbers that float32 holds exactly."""
+
 SHOWN = 20
 DEEPEST_PREFIX = 4
 
@@ -54,7 +57,10 @@ def best_prefix(found: Iterable[str], expected: Iterable[str]) -> str:
 
 
 def match_weights(path: object, found: Mapping[str, torch.Tensor], body: nn.Module) -> Match:
-    """Fit the file's tensors to the body; InputError when they cover less than LEAST_SHARE of its numbers."""
+    """Fit the file's tensors to the body; InputError when they cover less than LEAST_SHARE of its numbers.
+
+    Nor may what fits hold other numbers than floats, NaN or infinities; what does not fit may hold anything.
+    """
     expected = body.state_dict()
     prefix = best_prefix(found, expected)
     first = next((name for name, tensor in expected.items() if tensor.ndim == 4), "")
@@ -64,15 +70,16 @@ def match_weights(path: object, found: Mapping[str, torch.Tensor], body: nn.Modu
         tensor = found.get(prefix + name)
         if tensor is None:
             continue
-        if tensor.shape != wanted.shape and name == first:
-            tensor = _other_channels(tensor, wanted.shape)
+        if name == first and _differs_in_channels(tensor.shape, wanted.shape):
+            whole = _sound(path, prefix + name, tensor, wanted.dtype)
+            tensors[name] = whole.sum(1, keepdim=True).expand(wanted.shape) / wanted.shape[1]
             adapted.append(name)
-        if tensor.shape == wanted.shape:
-            tensors[name] = tensor.to(wanted.dtype)
+        elif tensor.shape == wanted.shape:
+            tensors[name] = _sound(path, prefix + name, tensor, wanted.dtype)
         else:
             other_shape.append(f"{name} {tuple(tensor.shape)}, expected {tuple(wanted.shape)}")
     missing = tuple(sorted(name for name in expected if prefix + name not in found))
-    unused = tuple(sorted(name for name in found if name.removeprefix(prefix) not in expected))
+    unused = tuple(sorted(found.keys() - {prefix + name for name in expected}))
     covered = sum(tensor.numel() for tensor in tensors.values())
     whole = sum(tensor.numel() for tensor in expected.values())
     if covered < LEAST_SHARE * whole:
@@ -83,11 +90,26 @@ def match_weights(path: object, found: Mapping[str, torch.Tensor], body: nn.Modu
     return Match(tensors, prefix, missing, unused, tuple(other_shape), tuple(adapted))
 
 
-def _other_channels(kernel: torch.Tensor, wanted: torch.Size) -> torch.Tensor:
-    """Fit a first kernel to other input channels, so that a grey picture gives what it gave in colour."""
-    if kernel.shape[2:] != wanted[2:] or kernel.shape[0] != wanted[0]:
-        return kernel
-    return kernel.sum(1, keepdim=True).expand(wanted) / wanted[1]
+def _differs_in_channels(found: torch.Size, wanted: torch.Size) -> bool:
+    """Say whether kernels differ in their input channels alone.
+
+    Such a first kernel is summed over them and spread, so that a grey picture gives what it gave in colour.
+    """
+    return len(found) == 4 and found != wanted and (found[0], *found[2:]) == (wanted[0], *wanted[2:])
+
+
+def _sound(path: object, name: str, tensor: torch.Tensor, wanted: torch.dtype) -> torch.Tensor:
+    """Return what a body may take: brief floats as float32, which holds them exactly, and counters."""
+    if not wanted.is_floating_point:
+        if tensor.dtype != wanted:
+            raise InputError(f"{path}: tensor {name} is {tensor.dtype}; expected {wanted}")
+        return tensor
+    if tensor.dtype not in BRIEF:
+        raise InputError(f"{path}: tensor {name} is {tensor.dtype}; expected float32, float16 or bfloat16")
+    if not bool(torch.isfinite(tensor).all()):
+        wrong = int((~torch.isfinite(tensor)).sum())
+        raise InputError(f"{path}: tensor {name} holds {wrong} NaN or infinite numbers of {tensor.numel()}")
+    return tensor.to(wanted)
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -76,11 +76,13 @@ def test_a_colour_checkpoint_with_another_head_fills_a_grey_body_and_says_so(tmp
     encoder = write_encoder(tmp_path / "encoder.safetensors", dataset)
     body, features = timm_body("test_resnet", 3, 32)
     theirs = {f"module.{name}": tensor for name, tensor in body.state_dict().items()}
-    save_file(theirs | {"module.fc.weight": torch.zeros(1000, features)}, tmp_path / "theirs.pth")
+    beside = {"module.fc.weight": torch.zeros(1000, features), "module.mask": torch.ones(3, dtype=torch.bool)}
+    beside |= {"module.relative_position_index": torch.zeros(49, 49, dtype=torch.int64)}
+    save_file(theirs | beside, tmp_path / "theirs.pth")
     pin = hashlib.sha256((tmp_path / "theirs.pth").read_bytes()).hexdigest()
     net = network()
     start = start_body(net.body, SMALL, "file", encoder, str(tmp_path / "theirs.pth"), pin)
-    assert start.facts["unused"] == ["module.fc.weight"]
+    assert start.facts["unused"] == sorted(beside)
     assert start.facts["missing"] == []
     assert start.facts["prefix"] == "module."
     assert len(start.facts["adapted"]) == 1

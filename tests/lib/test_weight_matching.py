@@ -41,6 +41,56 @@ def test_W5_a_file_of_another_network_is_refused_with_names() -> None:
         match_weights("w", {"layer1.weight": torch.zeros(2)}, body())
 
 
+def test_W6_nan_weights_are_refused_with_their_number() -> None:
+    theirs = body().state_dict()
+    theirs["stem_norm.bias"][:2] = torch.tensor([float("nan"), float("inf")])
+    with pytest.raises(InputError, match=r"^w: tensor stem_norm\.bias holds 2 NaN or infinite numbers of 8"):
+        match_weights("w", theirs, body())
+
+
+@pytest.mark.parametrize("name", ["stem.weight", "blocks.1.conv2.weight"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int32, torch.bool])
+def test_W7_other_numbers_than_floats_are_refused(dtype: torch.dtype, name: str) -> None:
+    theirs = body(3).state_dict()  # so that the stem is adapted from colour to grey
+    theirs[name] = theirs[name].to(dtype)
+    with pytest.raises(InputError, match=f"^w: tensor {name} is {dtype}; expected float32"):
+        match_weights("w", theirs, body())
+
+
+def test_what_fits_nothing_may_hold_any_numbers_and_is_listed() -> None:
+    theirs: dict[str, torch.Tensor] = {f"module.{name}": t for name, t in body().state_dict().items()}
+    beside = {
+        "module.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.int64),
+        "module.mask": torch.zeros(3, dtype=torch.bool),
+        "module.head.weight": torch.full((2, 16), float("nan"), dtype=torch.float64),
+        "stem.weight": torch.zeros(1),  # a name of the body's, but not under the prefix of the others
+    }
+    found = match_weights("w", theirs | beside, body())
+    assert set(found.unused) == set(beside)
+    assert len(found.tensors) == len(body().state_dict())
+
+
+def test_brief_floats_become_float32_without_loss_and_counters_stay() -> None:
+    norm = torch.nn.BatchNorm2d(2)
+    theirs = {"weight": torch.tensor([1.5, -2.25], dtype=torch.bfloat16)}
+    theirs |= {"bias": torch.tensor([0.5, 3.0], dtype=torch.float16), "num_batches_tracked": torch.tensor(7)}
+    theirs |= {"running_mean": torch.zeros(2), "running_var": torch.ones(2)}
+    found = match_weights("w", theirs, norm).tensors
+    assert found["weight"].dtype == found["bias"].dtype == torch.float32
+    assert found["weight"].tolist() == [1.5, -2.25]
+    assert found["num_batches_tracked"].item() == 7
+    with pytest.raises(InputError, match=r"num_batches_tracked is torch\.float32; expected torch\.int64"):
+        match_weights("w", theirs | {"num_batches_tracked": torch.tensor(7.0)}, norm)
+
+
+def test_a_first_kernel_of_another_size_is_not_called_adapted() -> None:
+    theirs = body().state_dict()
+    theirs["stem.weight"] = torch.zeros(8, 3, 7, 7)
+    found = match_weights("w", theirs, body())
+    assert found.adapted == ()
+    assert found.other_shape == ("stem.weight (8, 3, 7, 7), expected (8, 1, 3, 3)",)
+
+
 def test_a_first_kernel_for_colour_sees_grey_as_it_saw_grey_in_colour() -> None:
     theirs, grey = body(3), body(1)
     found = match_weights("w", theirs.state_dict(), grey)
