@@ -91,7 +91,8 @@ def _in_a_child(path: Path, content: bytes) -> ThirdParty:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "source", Path(folder) / "target"
         source.write_bytes(content)
-        command = [sys.executable, "-m", "stages.lib.third_party", str(source), str(target)]
+        quiet = [sys.executable, "-W", "ignore"]  # what it says is the reason for a refusal
+        command = [*quiet, "-m", "stages.lib.third_party", str(source), str(target)]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False, errors="replace"
@@ -156,9 +157,16 @@ def unpickled(source: Path) -> ThirdParty:
             raise ValueError("no named tensors in it")
         plain = {name: tensor.clone().contiguous() for name, tensor in chosen.tensors.items()}
     except (*expected, *careless) as error:
-        first = str(error).splitlines()[:1]
-        raise ValueError(f"{type(error).__name__}: {''.join(first)}") from error
+        raise ValueError(f"{type(error).__name__}: {_reason(error)}") from error
     return ThirdParty(plain, chosen.taken, chosen.left)
+
+
+def _reason(error: Exception) -> str:
+    """Return what was met, in a line; torch wraps it in advice to open the file without any guard."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    advised = len(lines) > 1 and lines[0].startswith("Weights only load failed")
+    line = "".join(lines[-2:-1] if advised else lines[:1]).removeprefix("WeightsUnpickler error: ")
+    return line.partition(" Please use ")[0].partition(" This is an internal ")[0]
 
 
 def convert(source: Path, target: Path) -> int:
