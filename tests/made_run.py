@@ -250,11 +250,12 @@ def write_predicted(run: MadeRun, path: Path, rows: np.ndarray, probs: np.ndarra
 
 def _training(run: MadeRun, word: str) -> None:
     epochs = np.arange(30)
-    header = ("epoch", "phase", "learning_rate", "train_loss", "val_loss", "val_top1_accuracy")
+    header = ("epoch", "phase", "learning_rate", "train_loss", "regularisation_loss", "val_loss")
     for place in ("train/seed0", "train/seed1", "distill"):
         loss = 2.2 * np.exp(-epochs / 6) + 0.05
-        columns = (epochs, ["fine_tune"] * 30, 1e-3 * np.ones(30), loss, 1.1 * loss, 1 - loss / 3)
-        write_csv(run.root / place / "history.csv", header, zip(*columns, strict=True))
+        columns = (epochs, ["fine_tune"] * 30, 1e-3 * np.ones(30), loss, 7 - loss, 1.1 * loss, 1 - loss / 3)
+        names = (*header, "val_top1_accuracy")
+        write_csv(run.root / place / "history.csv", names, zip(*columns, strict=True))
     for seed in ("seed0", "seed1"):
         folder = run.root / "train" / seed
         (folder / "filters.png").write_bytes(encode_png(np.full((8, 8), 128, np.uint8)))

@@ -66,10 +66,11 @@ def _followed(inside: InsideFound, sample_id: str) -> charts.Series:
 
 
 def curve_charts(curve: Curve) -> list[Any]:
-    """Return the loss chart and the accuracy chart of one run, whichever it has columns for."""
+    """Return the charts of loss, accuracy and regularisation of one run, whichever it has columns for."""
     wanted = (
         ("loss", (("train_loss", "first"), ("val_loss", "second"))),
         ("accuracy on val", (("val_top1_accuracy", "second"),)),
+        ("regularisation loss", (("regularisation_loss", "first"),)),
     )
     found = []
     for label, columns in wanted:

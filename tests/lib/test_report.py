@@ -12,6 +12,8 @@ from made_run import small_run
 from stages import evaluate
 from stages.lib import charts, report_words
 from stages.lib.metrics import CalibrationBin
+from stages.lib.prior_findings import Curve
+from stages.lib.report_training import curve_charts
 
 PARAMS = evaluate.Params(
     bootstrap_draws=200,
@@ -219,6 +221,22 @@ def test_a_chart_carries_the_numbers_it_was_drawn_from():
     assert told["labels"] == ["epoch", '"loss"']
     assert [line["y"] for line in told["lines"]] == [[0.123457, None, 2], [5, 6, None]]
     assert told["frame"][:2] == [1, 4]
+
+
+def test_the_curves_of_a_run_show_loss_accuracy_and_regularisation_each_by_its_own_scale(plain):
+    summaries = [
+        attrs["aria-label"] for tag, attrs in Page(plain).tags if tag == "svg" and "data-chart" in attrs
+    ]
+    for run in ("seed 0", "seed 1", "student"):
+        told = [said for said in summaries if said.startswith(f"{run}: ") and "over epochs" in said]
+        assert [said.split(": ")[1].split(" over")[0] for said in told] == [
+            "loss",
+            "accuracy on val",
+            "regularisation loss",
+        ]
+        assert "regularisation_loss ends at 6.93" in told[-1]
+    bare = Curve("student", {"val_loss": np.array([2.0, 1.0])})
+    assert len(curve_charts(bare)) == 1
 
 
 def test_a_mark_of_the_reliability_chart_tells_its_n():
