@@ -13,6 +13,7 @@ from torch import nn
 from stages.lib.errors import InputError
 from stages.lib.nets import RESIDUAL, TIMM, Architecture
 from stages.lib.normalise import Normalisation
+from stages.lib.progress import say
 from stages.lib.third_party import read_third_party
 from stages.lib.timm_nets import hub_weights
 from stages.lib.weight_matching import match_weights
@@ -72,6 +73,7 @@ def _from_elsewhere(
         return Start(normalisation, parents, {"init": init, "n_matched": len(tensors)})
     theirs = read_third_party(Path(file), sha256)
     found = match_weights(file, theirs.tensors, body)
+    say(f"{file}{' ' if theirs.taken else ''}{theirs.taken}: {found.told()}")
     current: dict[str, torch.Tensor] = body.state_dict()
     body.load_state_dict(current | found.tensors)
     return Start(

@@ -45,6 +45,16 @@ class Match:
             "adapted": list(self.adapted),
         }
 
+    def told(self) -> str:
+        """Say it in a line: how much of the network was found, and by name what was not."""
+        whole = len(self.tensors) + len(self.missing) + len(self.other_shape)
+        gaps = {"not in it": self.missing, "of other shape": self.other_shape}
+        gaps |= {"fitted to other channels": self.adapted, "not used": self.unused}
+        return "; ".join(
+            [f"{len(self.tensors)} of the network's {whole} tensors are in it"]
+            + [f"{what}: {_some(names)}" for what, names in gaps.items() if names]
+        )
+
 
 def best_prefix(found: Iterable[str], expected: Iterable[str]) -> str:
     """Return what to cut off the file's names so that most of them are the body's: `module.`, `model.`, …"""

@@ -71,7 +71,9 @@ def test_hub_weights_that_cannot_be_fetched_are_a_clear_error(monkeypatch: pytes
         hub_weights("test_resnet", 3, 32)
 
 
-def test_a_colour_checkpoint_with_another_head_fills_a_grey_body_and_says_so(tmp_path: Path) -> None:
+def test_a_colour_checkpoint_with_another_head_fills_a_grey_body_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dataset = bars_dataset(30, side=32)
     encoder = write_encoder(tmp_path / "encoder.safetensors", dataset)
     body, features = timm_body("test_resnet", 3, 32)
@@ -83,6 +85,10 @@ def test_a_colour_checkpoint_with_another_head_fills_a_grey_body_and_says_so(tmp
     net = network()
     start = start_body(net.body, SMALL, "file", encoder, str(tmp_path / "theirs.pth"), pin)
     assert start.facts["unused"] == sorted(beside)
+    n = len(net.body.state_dict())
+    said = capsys.readouterr().err
+    assert f"theirs.pth: {n} of the network's {n} tensors are in it; fitted to other channels: " in said
+    assert f"not used: {', '.join(sorted(beside))}\n" in said
     assert start.facts["missing"] == []
     assert start.facts["prefix"] == "module."
     assert len(start.facts["adapted"]) == 1

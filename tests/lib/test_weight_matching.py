@@ -32,6 +32,11 @@ def test_what_is_missing_or_of_another_shape_is_listed_and_left_as_it_was() -> N
     assert found.missing == ("stem_norm.bias",)
     assert found.other_shape == ("blocks.0.norm1.weight (3,), expected (8,)",)
     assert not {"stem_norm.bias", "blocks.0.norm1.weight"} & set(found.tensors)
+    n = len(body().state_dict())
+    assert found.told() == (
+        f"{n - 2} of the network's {n} tensors are in it; not in it: stem_norm.bias; "
+        "of other shape: blocks.0.norm1.weight (3,), expected (8,)"
+    )
 
 
 def test_W5_a_file_of_another_network_is_refused_with_names() -> None:
