@@ -42,11 +42,13 @@ Value = Annotated[Any, AfterValidator(_value)]
 
 FIXED = {
     "train.seeds": "a trial has its own seeds: tune.seeds says how many",
-    "train.widths": "`pretrain` trains a body of these channels; change them, run the chain, then tune",
     "train.init_file": "its checksum would have to follow; change both in params.yaml",
     "train.init_sha256": "it belongs to a file; change both in params.yaml",
 }
 """Keys of train that no trial can change, and why."""
+
+WIDTHS, INIT, PRETRAIN = "train.widths", "train.init", "pretrain"
+"""Only a body that does not start from the pretrain stage's may have other channels than that."""
 
 DIGITS = 4
 """Significant digits of a drawn number: more tell nothing, and make a patch hard to read."""
@@ -146,6 +148,13 @@ def space_faults(
     if not space:
         return ["  tune.space: nothing to search: name a key such as train.learning_rate"]
     faults = [fault for key, drawn in space.items() for fault in _faults_of(key, drawn, model, section)]
+    inits = space[INIT].choices or () if INIT in space else (section["init"],)
+    if WIDTHS in space and PRETRAIN in inits:
+        faults.append(
+            f"  tune.space.{WIDTHS}: it cannot be searched where a trial starts from the {PRETRAIN} "
+            f"stage's body, whose channels stand in params.yaml: set {INIT} to random, or change them, "
+            "run the chain, then tune"
+        )
     if epochs:
         faults += [
             f"  tune.space.{key}: tune.epochs says how long each trial trains; leave one of them out"

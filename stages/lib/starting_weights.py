@@ -17,7 +17,7 @@ from stages.lib.progress import say
 from stages.lib.third_party import read_third_party
 from stages.lib.timm_nets import hub_weights
 from stages.lib.weight_matching import match_weights
-from stages.lib.weights import load_encoder
+from stages.lib.weights import load_encoder, load_normalisation
 
 Init = Literal["pretrain", "random", "timm", "file"]
 
@@ -39,22 +39,19 @@ def start_body(
     The normalisation is the encoder file's, which knows the train split, unless timm's weights bring theirs.
     InputError where network and init do not go together.
     """
-    own = Architecture(
-        architecture.channels, architecture.image_size, architecture.widths, architecture.n_classes
-    )
-    tensors, card, digest = load_encoder(encoder, own)
-    plain = Start(card.normalisation, {}, {"init": init})
-    if init == "random":
-        return plain
-    if init == "pretrain":
-        if architecture.name != RESIDUAL:
-            raise InputError(
-                f"train.init: pretrain, but the pretrain stage trains the {RESIDUAL} network, not "
-                f"{architecture.name}: take init random, timm or file"
-            )
-        body.load_state_dict(tensors)
-        return Start(card.normalisation, {"encoder": digest}, {"init": init, "n_matched": len(tensors)})
-    return _from_elsewhere(body, architecture, init, plain, file, sha256)
+    if init != "pretrain":
+        plain = Start(load_normalisation(encoder, architecture), {}, {"init": init})
+        if init == "random":
+            return plain
+        return _from_elsewhere(body, architecture, init, plain, file, sha256)
+    if architecture.name != RESIDUAL:
+        raise InputError(
+            f"train.init: pretrain, but the pretrain stage trains the {RESIDUAL} network, not "
+            f"{architecture.name}: take init random, timm or file"
+        )
+    tensors, card, digest = load_encoder(encoder, architecture)
+    body.load_state_dict(tensors)
+    return Start(card.normalisation, {"encoder": digest}, {"init": init, "n_matched": len(tensors)})
 
 
 def _from_elsewhere(

@@ -66,6 +66,13 @@ def load_encoder(path: Path, architecture: Architecture) -> tuple[dict[str, torc
     return tensors, card, sha256
 
 
+def load_normalisation(path: Path, architecture: Architecture) -> Normalisation:
+    """Return what an encoder's images were normalised with, whatever its widths; no weight of it is taken."""
+    _, card, _ = _read(path, "encoder")
+    check_pixels(path, card, (0, architecture.image_size, architecture.image_size, architecture.channels))
+    return card.normalisation
+
+
 def load_classifier(path: Path, classes: Sequence[str]) -> tuple[Classifier, Card, str]:
     """Rebuild a classifier in evaluation mode, with its card and its file's SHA-256.
 

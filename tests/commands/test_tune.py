@@ -1,6 +1,7 @@
 """A search trains as the stage does, reads no test row, survives its death, and leaves stages alone."""
 
 import hashlib
+import json
 import os
 import re
 import signal
@@ -28,9 +29,11 @@ from stages.lib.dataset import load_dataset
 from stages.lib.errors import InputError
 from stages.lib.study_storage import folder
 from stages.lib.tune_data import load_material
+from stages.lib.yaml_edit import with_values
 from stages.lib.yaml_file import read_yaml
 from tests.postgres_server import postgres
 from tests.prepared_data import bars_dataset
+from tests.training_fixture import WIDTHS
 from tests.tune_project import SPACE, write_params, write_tune_project
 
 
@@ -146,6 +149,18 @@ def test_the_winner_is_written_into_the_params_and_every_comment_stays(
     shown = "It is ahead beyond chance" in (study_folder(root) / "winner.yaml").read_text()
     told = capsys.readouterr().err
     assert ("That it is better at all is not shown" in told) is not shown
+
+
+def test_channels_can_be_searched_where_training_starts_at_random(tmp_path: Path) -> None:
+    lists = [list(WIDTHS), [8, 8], [24, 32]]
+    root = write_tune_project(tmp_path, space={"train.widths": {"choices": lists}}, trials=4)
+    params = root / "params.yaml"
+    params.write_text(with_values(params.read_text(), {"train.init": "random"}, "params.yaml"))
+    search(root, apply=True)
+    rows = read_csv(study_folder(root) / "trials.csv")
+    best = min(rows, key=lambda row: float(row["value"]))
+    assert json.loads(rows[0]["train.widths"]) == list(WIDTHS)
+    assert json.loads(best["train.widths"]) == read_yaml(params)["train"]["widths"] == [24, 32]
 
 
 def test_a_combination_that_train_refuses_and_a_loss_that_is_no_number_are_recorded(

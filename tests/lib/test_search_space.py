@@ -47,7 +47,8 @@ def test_the_shipped_space_is_in_order() -> None:
         ({"train.network": {"low": 0, "high": 1}}, "is no number: write its choices"),
         ({"train.augment.flip": {"low": 0, "high": 1}}, "is no number"),
         ({"train.seeds": {"choices": [[0], [1]]}}, "cannot be searched: a trial has its own seeds"),
-        ({"train.widths": {"choices": [[8], [16]]}}, "cannot be searched: `pretrain`"),
+        ({"train.widths": {"choices": [[24, 48, 96], [8]]}}, "cannot be searched where a trial starts from"),
+        ({"train.widths": {"low": 8, "high": 16}}, "is no number: write its choices"),
         ({"embed.cells": {"low": 2, "high": 8}}, "no such key"),
         ({"train.schedule.kind": {"choices": ["cosine", "exponential"]}}, "kind exponential never reaches"),
     ],
@@ -60,6 +61,23 @@ def test_a_space_that_cannot_work_is_refused_by_its_key(space: dict[str, Any], t
 def test_keys_that_need_each_other_are_accepted_together() -> None:
     kind = {"train.schedule.kind": {"choices": ["cosine", "exponential"]}}
     assert not faults(kind | {"train.schedule.final": {"low": 0.0, "high": 0.1}})
+
+
+def widths_faults(widths: list[Any], **space: Any) -> str:
+    """Return what is wrong with searching the channels where nothing pretrained has to fit them."""
+    searched = {"train.widths": {"choices": widths}} | {f"train.{key}": value for key, value in space.items()}
+    raw = RAW | {"train": RAW["train"] | {"init": "random"}, "tune": RAW["tune"] | {"space": searched}}
+    return "\n".join(tune_faults(raw, train.Params))
+
+
+def test_channels_are_a_choice_among_lists_where_training_starts_at_random() -> None:
+    own = RAW["train"]["widths"]
+    assert not widths_faults([own, [32, 64, 128]])
+    assert "is no choice" in widths_faults([[8, 16], [32, 64, 128]])
+    assert "is refused" in widths_faults([own, []])
+    assert "each once" in widths_faults([own, own])
+    either = {"choices": ["random", "pretrain"]}
+    assert "cannot be searched where a trial starts from" in widths_faults([own, [8]], init=either)
 
 
 def test_two_lengths_of_a_trial_are_one_too_many() -> None:
