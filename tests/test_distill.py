@@ -10,6 +10,7 @@ import torch
 
 from stages import distill
 from stages.lib.artifacts import read_table, write_table
+from stages.lib.config import parse_section, read_params
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from stages.lib.payload import sha256_of
@@ -89,6 +90,23 @@ def test_p5_teachers_of_other_classes_or_images_are_refused(
         run(tmp_path / "classes", renamed, members)
     with pytest.raises(InputError, match="image size and channels"):
         run(tmp_path / "size", bars_dataset(60, side=12), members)
+
+
+@pytest.mark.parametrize(
+    ("key", "least", "most", "beyond"),
+    [("hint_weight", 0.0, 10_000.0, (-0.1, 10_000.1)), ("hint_depth", 1, 100, (0, 101, 1.5))],
+)
+def test_hints_are_asked_for_within_their_ranges(
+    key: str, least: float, most: float, beyond: tuple[float, ...]
+) -> None:
+    raw = read_params()
+
+    def faults(value: float) -> list[str]:
+        return parse_section(distill.Params, "distill", {"distill": raw["distill"] | {key: value}})[1]
+
+    assert not faults(least) + faults(most)
+    for value in beyond:
+        assert f"distill.{key}" in " ".join(faults(value))
 
 
 def test_a_missing_teacher_is_named(tmp_path: Path, dataset: Dataset) -> None:
