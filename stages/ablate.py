@@ -136,10 +136,10 @@ class Bench:
     def images(self) -> "torch.Tensor":
         """Return the val and test images (N, C, H, W) uint8 on the device."""
         from stages.lib.device import torch_device
-        from stages.lib.tasks import as_images
+        from stages.lib.feeding import images_near
 
         pixels = self.dataset.pixels[self.dataset.part(*PREDICTED)]
-        return as_images(pixels, torch_device(pixels.shape[1]))
+        return images_near(pixels, torch_device(pixels.shape[1]))
 
     def groups(self) -> np.ndarray:
         """Return the groups (V,) of the val samples, 0..G-1."""

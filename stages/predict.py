@@ -71,9 +71,9 @@ def beliefs(
     """Return pred_probs (N, K) float32 of every member, `ensemble` and `student`, for pixels (N, H, W, C)."""
     from stages.lib.device import torch_device
     from stages.lib.ensemble import ensemble_probs
-    from stages.lib.tasks import as_images
+    from stages.lib.feeding import images_near
 
-    images = as_images(pixels, torch_device(pixels.shape[1]))
+    images = images_near(pixels, torch_device(pixels.shape[1]))
     parts = {name: member.probs(images, views) for name, member in members.items()}
     parts |= {"ensemble": ensemble_probs(list(parts.values())), "student": student.probs(images, views)}
     return {name: probs.cpu().numpy() for name, probs in parts.items()}
@@ -134,19 +134,19 @@ def write_robustness(
     """Write what the ensemble names changed test images; return how many changes there were."""
     from stages.lib.device import torch_device
     from stages.lib.ensemble import members_mean
+    from stages.lib.feeding import images_near
     from stages.lib.robustness import said_under
-    from stages.lib.tasks import as_images
     from stages.lib.views import PLAIN
 
     test = dataset.part("test")
     # Evenly through the manifest: no class or source alone.
     shown = test[np.unique(np.linspace(0, len(test) - 1, min(len(test), changes.images)).astype(np.int64))]
-    pixels = dataset.pixels[shown]
-    images = as_images(pixels, torch_device(pixels.shape[1]))
+    device = torch_device(dataset.pixels.shape[1])
     said = said_under(
-        images,
+        images_near(dataset.pixels[shown], device),
         changes.model_dump(exclude={"images"}),
         lambda worse: members_mean(members, worse, PLAIN),
+        device,
     )
     ids = [dataset.sample_ids[position] for position in shown]
     write_answers(path, ids, {change: classes.cpu().numpy() for change, classes in said.items()})

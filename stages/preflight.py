@@ -1,9 +1,9 @@
 """Preflight: check that the network can learn from this data before an hour is spent on it.
 
 Every check is measured, held against a stated bound and recorded (lib/preflight_checks.py lists them); one
-that fails stops the chain. rates.csv is a learning-rate range test, which suggests a rate and gates nothing.
-batch.png shows a batch as it enters the network: augmented, normalised, and brought back to pixels, with
-its labels; augmented.png some of its samples as they are and in seven views.
+that fails stops the chain, once all that shows why is written. rates.csv is a learning-rate range test, which
+suggests a rate and gates nothing. batch.png shows a batch as it enters the network: augmented, normalised,
+and brought back to pixels, with its labels; augmented.png some of its samples as they are and in seven views.
 
 Reads ingest, curate, split and class_balance; writes checks.json and those. Source: Karpathy, A Recipe for
 Training Neural Networks (2019). On at most 2,048 train and 1,024 val images, whatever the data set's size.
@@ -80,12 +80,23 @@ def table_of(checks: "Sequence[Check]") -> str:
     return "\n".join(lines)
 
 
-def require_all(checks: "Sequence[Check]", rates: str) -> None:
-    """Raise InputError that lists every failed check with what it means, and what the rate test says."""
+def draw(out: Path, subject: "Subject", classes: Sequence[str]) -> None:
+    """Write batch.png and augmented.png."""
+    from stages.lib.augmented_picture import augmented_views
+
+    captions = [classes[label] for label in subject.true_labels[subject.batch].tolist()]
+    draw_batch(out / "batch.png", batch_as_seen(subject), captions)
+    shown = augmented_views(subject.data, subject.recipe, subject.batch, captions)
+    draw_batch(out / "augmented.png", *shown)
+
+
+def require_all(checks: "Sequence[Check]", rates: str, out: Path) -> None:
+    """Raise InputError that says of every failed check what it means, and where to look; and of the rates."""
     failed = [check for check in checks if not check.passed]
     if failed:
         lines = [f"  {c.name} is {c.value:.4g}, must be {c.bound}: {c.why}" for c in failed]
-        raise InputError(f"{len(failed)} of {len(checks)} checks failed\n" + "\n".join([*lines, rates]))
+        lines += [rates, f"what was measured: {out}/checks.json; what the network saw: {out}/batch.png"]
+        raise InputError(f"{len(failed)} of {len(checks)} checks failed\n" + "\n".join(lines))
 
 
 def run(
@@ -98,8 +109,7 @@ def run(
     out: Path,
     train: TrainView,
 ) -> dict[str, Any]:
-    """Run every check; write nothing when one failed."""
-    from stages.lib.augmented_picture import augmented_views
+    """Run every check and write what it found; then InputError tells every one that failed."""
     from stages.lib.preflight_checks import Budget, Record, compiled_group, every_check
     from stages.lib.preflight_subject import part_of, sample_of, subject_of
     from stages.lib.rate_test import rate_test
@@ -111,6 +121,7 @@ def run(
     architecture = architecture_for(dataset, train.widths, train.network)
     subject = subject_of(dataset, plan, recipe, architecture, params.batch_size)
     budget, record = Budget(params.overfit_steps, params.short_run_steps, params.doublings), Record()
+    draw(out, subject, dataset.classes)  # first: it may show why a check cannot even be measured
     checks = [*every_check(dataset, subject, budget, record), *compiled_group(subject, train.compile)]
     for line in table_of(checks).splitlines():
         say(line)
@@ -118,13 +129,11 @@ def run(
     suggested = f"{rates.suggested:.2g}" if rates.suggested else "no rate"
     advice = f"the range test suggests {suggested} as learning_rate, which is {recipe.learning_rate:.2g}"
     say(advice)
-    require_all(checks, advice)
-    captions = [dataset.classes[label] for label in subject.true_labels[subject.batch].tolist()]
-    draw_batch(out / "batch.png", batch_as_seen(subject), captions)
-    draw_batch(out / "augmented.png", *augmented_views(subject.data, recipe, subject.batch, captions))
     curve = zip(rates.rates.tolist(), rates.losses.tolist(), strict=True)
     write_csv(out / "rates.csv", ["learning_rate", "loss"], curve)
-    write_json(out / "checks.json", {"passed": True, "checks": [asdict(check) for check in checks]})
+    passed = all(check.passed for check in checks)
+    write_json(out / "checks.json", {"passed": passed, "checks": [asdict(check) for check in checks]})
+    require_all(checks, advice, out)
     return {
         "n_checks": len(checks),
         "n_passed": sum(check.passed for check in checks),

@@ -69,15 +69,15 @@ def fit_autoencoder(
     from stages.lib.loop import fit
     from stages.lib.loop_state import LoopState
     from stages.lib.nets import Autoencoder, initialise
-    from stages.lib.tasks import Reconstruction, as_images
-    from stages.lib.training_data import training_set
+    from stages.lib.tasks import Reconstruction
+    from stages.lib.training_data import held_out, training_set
 
     device = torch_device(dataset.pixels.shape[1])
     network = Autoencoder(architecture)
     initialise(network, generator(network.paint.weight.device, "pretrain", params.seed))
     data = training_set(dataset, dataset.part(*SEEN), normalisation, device, may_stream=True)
-    val = as_images(dataset.pixels[dataset.part("val")], device)
-    task = Reconstruction(params.noise_std, params.mask_share, val, normalisation)
+    val = held_out(dataset, dataset.part("val"), normalisation, device)
+    task = Reconstruction(params.noise_std, params.mask_share, val)
     state = LoopState.start(network.to(device), recipe)
     return fit(state, task, data, recipe, store=store, report=report, label="pretraining")
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
@@ -16,6 +17,18 @@ LONGEST = ("test_chain.py", "test_default_run.py", "test_train.py", "test_journa
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; within a file the order stays."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Give the shipped digits: pixels (1797, 8, 8, 1) uint8 and labels (1797,), of which none may write."""
+    from stages.lib.digits import read_digits, to_8_bit
+
+    images, labels = read_digits()
+    pixels = to_8_bit(images)[..., None]
+    for array in (pixels, labels):
+        array.flags.writeable = False
+    return pixels, labels
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from stages.lib.payload import sha256_of
 from stages.lib.relatives import groups_of
+from stages.lib.teachers import teachers_from
 from stages.lib.weights import load_classifier
 from tests.prepared_data import CLASSES, Folders, bars_dataset, with_copies, write_prepared
 from tests.training_fixture import context, distill_params, distill_view, write_members
@@ -242,3 +243,17 @@ def test_a_student_may_be_any_net_of_timm(tmp_path: Path, dataset: Dataset, memb
     found = run(tmp_path, dataset, members, network="timm:resnet10t", epochs=1, hint_weight=1.0)
     assert found["n_parameters"] > 1_000_000
     load_classifier(tmp_path / "out/model.safetensors", CLASSES)
+
+
+def test_a_student_starts_from_what_its_teacher_knows_of_each_class_whatever_their_order(
+    tmp_path: Path, dataset: Dataset, members: Path
+) -> None:
+    file = members / "seed0" / "model.safetensors"
+    turned = replace(dataset, classes=CLASSES[::-1])
+    groups = np.arange(len(dataset.sample_ids))
+    named = teachers_from(file, sha256_of(file), turned, groups, tmp_path)
+    recipe = replace(distill_params().one_phase("distill", distill_view().augmentation()), phases=())
+    state = distill.fit_student(turned, dataset.part("train"), named, distill_params(), recipe)
+    known = named["model"].network.head.bias.detach()
+    assert torch.equal(state.network.get_parameter("head.bias"), known.flip(0))
+    assert not torch.equal(known, known.flip(0))

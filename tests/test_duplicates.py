@@ -21,20 +21,13 @@ from stages.duplicates import (
 from stages.lib.alignment import blur
 from stages.lib.artifacts import read_csv, read_table, write_npy, write_table
 from stages.lib.config import load_section
-from stages.lib.digits import read_digits, to_8_bit
 from stages.lib.duplicate_findings import read_copies
 from stages.lib.errors import InputError
 from stages.lib.image_store import encode_png, write_images
 from stages.lib.judged_pairs import Judgments
+from tests.embedded_data import EMBED, write_embedded
 
 PARAMS = load_section(duplicates.Params, "duplicates")
-EMBED = load_section(embed.Params, "embed")
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    images, labels = read_digits()
-    return to_8_bit(images)[..., None], labels
 
 
 def found_in(planted: Planted) -> list[Pair]:
@@ -113,22 +106,12 @@ def test_tiny_sets_are_searched_without_complaint(count: int) -> None:
     assert find_pairs(pixels, vectors, tuple("abcd"[:count]), ["x"] * count, PARAMS) == []
 
 
-def write_inputs(folder: Path, pixels: np.ndarray, labels: list[str | None]) -> None:
-    ids = [f"s{i:04}" for i in range(len(pixels))]
-    images = list(zip(ids, (encode_png(image) for image in pixels), strict=True))
-    write_images(folder / "images.parquet", images, pixels.shape[1], pixels.shape[3], "test")
-    write_table(
-        folder / "manifest.parquet", pa.table({"sample_id": ids, "label": pa.array(labels, pa.string())})
-    )
-    write_npy(folder / "embeddings.npy", embed.embed_all(pixels, EMBED))
-
-
 def test_the_stage_writes_its_findings_best_first_and_the_same_bytes_again(
     digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     planted = plant(digits[0][:300], digits[1][:300], seed=1, share=0.05)
     hostile = ["=1+1" if label == 0 else str(label) for label in planted.labels]
-    write_inputs(tmp_path, planted.pixels, list(hostile))
+    write_embedded(tmp_path, planted.pixels, list(hostile))
     metrics = duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path / "a")
     duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path / "b")
     pairs = read_csv(tmp_path / "a/pairs.csv")
@@ -148,7 +131,7 @@ def test_the_stage_writes_its_findings_best_first_and_the_same_bytes_again(
 def test_embeddings_of_other_images_are_refused(
     digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    write_inputs(tmp_path, digits[0][:6], ["a"] * 6)
+    write_embedded(tmp_path, digits[0][:6], ["a"] * 6)
     write_npy(tmp_path / "embeddings.npy", np.zeros((5, 3), np.float32))
     with pytest.raises(InputError, match="different samples"):
         duplicates.run(PARAMS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path)
@@ -268,7 +251,7 @@ def test_mirrored_copies_are_sought_only_where_they_are_copies() -> None:
 
 def test_look_alikes_are_listed_behind_the_copies_and_acted_on_by_nobody(tmp_path: Path) -> None:
     pictures = photographs(100, seed=4)
-    write_inputs(tmp_path, np.concatenate([pictures, pictures[:5, :, ::-1]]), ["a", "b", "c"] * 35)
+    write_embedded(tmp_path, np.concatenate([pictures, pictures[:5, :, ::-1]]), ["a", "b", "c"] * 35)
     write_npy(tmp_path / "mirror.npy", MIRROR)
     metrics = duplicates.run(PHOTOGRAPHS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path)
     rows = read_csv(tmp_path / "pairs.csv")
@@ -283,7 +266,7 @@ def test_look_alikes_are_listed_behind_the_copies_and_acted_on_by_nobody(tmp_pat
 
 
 def test_mirrored_copies_need_what_embed_says_of_mirroring(tmp_path: Path) -> None:
-    write_inputs(tmp_path, photographs(6, seed=0), ["a"] * 6)
+    write_embedded(tmp_path, photographs(6, seed=0), ["a"] * 6)
     with pytest.raises(InputError, match="dvc repro"):
         duplicates.run(PHOTOGRAPHS, ingest=tmp_path, embed=tmp_path, review=tmp_path, out=tmp_path)
 

@@ -12,31 +12,23 @@ from sklearn.metrics import average_precision_score
 from stages import embed, label_noise
 from stages.label_noise import cross_validate, judge
 from stages.lib import linear_fold
-from stages.lib.artifacts import read_csv, read_json, read_npy, read_table, write_npy, write_table
+from stages.lib.artifacts import read_csv, read_json, read_npy, read_table, write_table
 from stages.lib.config import load_section
-from stages.lib.digits import read_digits, to_8_bit
 from stages.lib.errors import InputError
-from stages.lib.image_store import encode_png, write_images
 from stages.lib.label_roles import with_neutral_labels
 from stages.lib.label_scores import among, check_pred_probs, filled_by_votes, odds, score_labels
 from stages.lib.labelled import GIVEN, Labelled, voters
 from stages.lib.linear_fold import predict_fold
 from stages.lib.noise_rate import by_confidence
 from stages.lib.picture_identity import same_picture
+from tests.embedded_data import EMBED, write_embedded
 
 PARAMS = load_section(label_noise.Params, "label_noise")
-EMBED = load_section(embed.Params, "embed")
 OUTS = (
     "scores.parquet", "pred_probs.npy", "classes.json",
     "consensus.parquet", "annotators.csv", "noise_matrix.csv",
 )  # fmt: skip
 WORKERS = {"ann": 0.9, "bob": 0.75, "=cmd": 0.5}
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    images, labels = read_digits()
-    return to_8_bit(images)[..., None], labels
 
 
 @pytest.mark.parametrize("seed", [100, 101, 102])
@@ -173,23 +165,13 @@ def test_constant_features_are_harmless() -> None:
     assert np.isfinite(probs).all()
 
 
-def write_inputs(folder: Path, pixels: np.ndarray, labels: list[str | None]) -> None:
-    ids = [f"s{i:04}" for i in range(len(pixels))]
-    images = list(zip(ids, (encode_png(image) for image in pixels), strict=True))
-    write_images(folder / "images.parquet", images, pixels.shape[1], pixels.shape[3], "test")
-    write_table(
-        folder / "manifest.parquet", pa.table({"sample_id": ids, "label": pa.array(labels, pa.string())})
-    )
-    write_npy(folder / "embeddings.npy", embed.embed_all(pixels, EMBED))
-
-
 def test_the_stage_scores_labelled_samples_only_and_writes_the_same_bytes_again(
     digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     labels: list[str | None] = [str(label) for label in digits[1][:300]]
     labels[3] = labels[200] = None
     labels[7] = "<b>one of a kind</b>"
-    write_inputs(tmp_path, digits[0][:300], labels)
+    write_embedded(tmp_path, digits[0][:300], labels)
     metrics = label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "a")
     label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "b")
     scores = read_table(tmp_path / "a/scores.parquet")
@@ -216,7 +198,7 @@ def test_a_label_that_says_not_sure_is_no_class(
 ) -> None:
     labels: list[str | None] = [str(label) for label in digits[1][:100]]
     labels[3] = labels[50] = "Not sure"
-    write_inputs(tmp_path, digits[0][:100], labels)
+    write_embedded(tmp_path, digits[0][:100], labels)
     manifest = read_table(tmp_path / "manifest.parquet")
     write_table(tmp_path / "manifest.parquet", with_neutral_labels(manifest, ["Not sure"]))
     metrics = label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "out")
@@ -227,7 +209,7 @@ def test_a_label_that_says_not_sure_is_no_class(
 def test_without_a_single_label_the_stage_says_so(
     digits: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
-    write_inputs(tmp_path, digits[0][:5], [None] * 5)
+    write_embedded(tmp_path, digits[0][:5], [None] * 5)
     metrics = label_noise.run(PARAMS, ingest=tmp_path, embed=tmp_path, out=tmp_path / "out")
     assert metrics["n_labelled"] == metrics["n_label_issues"] == 0
     assert len(read_table(tmp_path / "out/scores.parquet")) == 0
@@ -325,7 +307,7 @@ def test_the_stage_writes_what_annotators_are_worth(
     votes = {
         f"annotator_{name}": said(truth, right, seed) for seed, (name, right) in enumerate(WORKERS.items())
     }
-    write_inputs(
+    write_embedded(
         tmp_path, digits[0][:300], [None if i == 4 else str(c) for i, c in enumerate(votes["annotator_ann"])]
     )
     manifest = read_table(tmp_path / "manifest.parquet")
@@ -357,7 +339,7 @@ def test_ties_get_a_consensus_though_they_have_no_label(
 ) -> None:
     """All labels are ties: none is scored, nothing is said of noise, and every sample has its consensus."""
     truth = digits[1][:100]
-    write_inputs(tmp_path, digits[0][:100], [None] * 100)
+    write_embedded(tmp_path, digits[0][:100], [None] * 100)
     manifest = read_table(tmp_path / "manifest.parquet")
     for name, shift in (("annotator_a", 0), ("annotator_b", 1)):
         texts = [str((label + shift) % 10) for label in truth]

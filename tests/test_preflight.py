@@ -66,9 +66,17 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
 
 
 def failed(folder: Path, dataset: Dataset, train: preflight.TrainView | None = None) -> str:
+    """Return what is told; what was measured and seen lies where that says."""
     with pytest.raises(InputError) as caught:
         run(folder, dataset, train)
-    assert list((folder / "out").iterdir()) == []
+    out = folder / "out"
+    assert {path.name for path in out.iterdir()} == {"checks.json", "batch.png", "augmented.png", "rates.csv"}
+    written = read_json(out / "checks.json")
+    assert not written["passed"]
+    failures = [check["name"] for check in written["checks"] if not check["passed"]]
+    assert f"{len(failures)} of {len(written['checks'])} checks failed" in str(caught.value)
+    assert all(f"  {name} is " in str(caught.value) for name in failures)
+    assert f"{out}/checks.json" in str(caught.value)
     return str(caught.value)
 
 

@@ -122,11 +122,12 @@ def val_scores(
     """Return the metric (V,) float32 of each val sample: 1 right and 0 wrong, or its log loss."""
     import torch
 
-    from stages.lib.tasks import as_images, forward
+    from stages.lib.feeding import images_near
+    from stages.lib.tasks import forward
 
     dataset = material.dataset
     device = next(network.parameters()).device
-    logits = forward(network, as_images(dataset.pixels[dataset.part("val")], device), normalisation)
+    logits = forward(network, images_near(dataset.pixels[dataset.part("val")], device), normalisation)
     labels = torch.from_numpy(material.val_labels).to(device)
     if metric == "val_loss":
         losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")

@@ -10,9 +10,9 @@ from stages.lib.combining import Kind, Soup, combine
 from stages.lib.dataset import Dataset
 from stages.lib.device import torch_device
 from stages.lib.ensemble import Member
+from stages.lib.feeding import images_near
 from stages.lib.progress import say
 from stages.lib.soup import kitchen, why_not
-from stages.lib.tasks import as_images
 from stages.lib.val_choice import choose_combination, choose_views, members_in
 from stages.lib.views import PLAIN, View
 
@@ -47,7 +47,7 @@ def choose(
     soup = kitchen(members, dataset.pixels, dataset.part("train"))
 
     def soup_probs(places: tuple[int, ...], rows: np.ndarray = val) -> np.ndarray:
-        return soup(places).probs(as_images(dataset.pixels[rows], device), used).cpu().numpy()
+        return soup(places).probs(images_near(dataset.pixels[rows], device), used).cpu().numpy()
 
     parts = np.tensordot(seen.weights, by_view, 1)
     combined = choose_combination(parts, labels, kinds, None if refused else soup_probs)
@@ -70,5 +70,5 @@ def choose(
 
 def member_probs(members: Mapping[str, Member], pixels: np.ndarray, views: Sequence[View]) -> np.ndarray:
     """Return every member's probabilities (S, N, K) for pixels (N, H, W, C) through these views."""
-    images = as_images(pixels, torch_device(pixels.shape[1]))
+    images = images_near(pixels, torch_device(pixels.shape[1]))
     return np.stack([member.probs(images, views).cpu().numpy() for member in members.values()])

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from stages.lib.errors import MachineError
+from stages.lib.tasks import as_images
 
 VARIABLE = "ASSAY_IMAGES"
 AHEAD, WORKERS = 3, 2
@@ -30,6 +31,14 @@ def must_stream(n_bytes: int, device: torch.device) -> bool:
     if asked != "auto" or device.type != "cuda":
         return asked == "stream"
     return n_bytes > FREE_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def images_near(pixels: np.ndarray, device: torch.device) -> torch.Tensor:
+    """View pixels (N, H, W, C) uint8 as images on the device, or on the host where they must stay there.
+
+    For images that are looked at in chunks by what takes each chunk to the network's device itself.
+    """
+    return as_images(pixels, torch.device("cpu") if must_stream(pixels.nbytes, device) else device)
 
 
 class HostImages:

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from stages.lib.augment_degrade import blurred, compressed, downscaled
+from stages.lib.tasks import CHUNK
 from stages.lib.views import View, see
 
 Changer = Callable[[torch.Tensor, float], torch.Tensor]
@@ -53,10 +54,19 @@ def said_under(
     images: torch.Tensor,
     levels: Mapping[str, Sequence[float]],
     probs: Callable[[torch.Tensor], torch.Tensor],
+    device: torch.device,
 ) -> dict[tuple[str, float], torch.Tensor]:
-    """Return the class (N,) int64 that `probs` names for images (N, C, H, W) uint8 under each change."""
+    """Return the class (N,) int64 that `probs` names for images (N, C, H, W) uint8 under each change.
+
+    The images may lie elsewhere than on the device, on which they are changed CHUNK at a time.
+    """
+
+    def under(kind: str, strength: float) -> torch.Tensor:
+        chunks = torch.split(images, CHUNK)
+        return torch.cat([changed(chunk.to(device), kind, strength).to(images.device) for chunk in chunks])
+
     return {
-        (kind, strength): probs(changed(images, kind, strength)).argmax(1)
+        (kind, strength): probs(under(kind, strength)).argmax(1)
         for kind in CHANGES
         for strength in levels.get(kind, ())
     }

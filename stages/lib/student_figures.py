@@ -9,11 +9,11 @@ from torch import nn
 from stages.lib.dataset import Dataset
 from stages.lib.device import torch_device
 from stages.lib.ensemble import Member, members_mean
+from stages.lib.feeding import images_near
 from stages.lib.hints import without_regressor
 from stages.lib.intervals import accuracy_interval
 from stages.lib.net_report import describe
 from stages.lib.nets import Architecture
-from stages.lib.tasks import as_images
 from stages.lib.teachers import order_of
 from stages.lib.views import PLAIN, View, class_probs
 
@@ -37,7 +37,7 @@ def val_agreement(
     if not len(val):
         return {}
     first = next(iter(teachers.values()))
-    images = as_images(dataset.pixels[val], torch_device(dataset.pixels.shape[1]))
+    images = images_near(dataset.pixels[val], torch_device(dataset.pixels.shape[1]))
     believed = members_mean(teachers, images, views or PLAIN)
     order = order_of(first, dataset)
     believed = believed if order is None else believed[:, order]

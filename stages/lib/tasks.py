@@ -154,8 +154,7 @@ class Reconstruction:
 
     noise_std: float
     mask_share: float
-    val_images: torch.Tensor
-    normalisation: Normalisation
+    val: Held | None
 
     def corrupt(self, images: torch.Tensor, randomness: torch.Generator) -> torch.Tensor:
         """Return noisy images with holes."""
@@ -180,15 +179,28 @@ class Reconstruction:
         return float(len(index))
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Return the error on the val images under the same noise at every epoch."""
-        if not len(self.val_images):
+        """Return the error on the val images under the same noise at every epoch.
+
+        The noise is drawn for CHUNK images at once, however few of them the network can be given at a time.
+        """
+        if self.val is None:
             return {}
         network.eval()
-        randomness = generator(self.val_images.device, "reconstruction-val")
+        device = next(network.parameters()).device
+        randomness = generator(device, "reconstruction-val")
         total = 0.0
         with torch.no_grad():
-            for chunk in torch.split(self.val_images, CHUNK):
-                images = normalise(chunk.float() / 255, self.normalisation)
-                painted = network(self.corrupt(images, randomness))
-                total += float(functional.mse_loss(painted, images)) * len(chunk)
-        return {"val_loss": total / len(self.val_images)}
+            for chunk in torch.split(self.val.images, CHUNK):
+                images = normalise(chunk.to(device).float() / 255, self.val.normalisation)
+                total += float(_errors(network, self.corrupt(images, randomness), images).sum())
+        return {"val_loss": total / len(self.val.images)}
+
+
+def _errors(network: nn.Module, noisy: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Return each image's mean squared error (B,) when it is repainted from its noisy self (B, C, H, W)."""
+
+    def look(at: torch.Tensor) -> torch.Tensor:
+        painted: torch.Tensor = network(noisy[at])
+        return (painted - images[at]).square().flatten(1).mean(1)
+
+    return in_chunks_that_fit(look, torch.arange(len(images), device=images.device), CHUNK)

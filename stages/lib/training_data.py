@@ -6,7 +6,7 @@ import torch
 from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
-from stages.lib.feeding import HostImages, must_stream
+from stages.lib.feeding import HostImages, images_near, must_stream
 from stages.lib.loop import TrainingSet
 from stages.lib.nets import RESIDUAL, Architecture, Classifier
 from stages.lib.normalise import Normalisation
@@ -72,8 +72,7 @@ def held_out(
     """
     if not len(positions):
         return None
-    stay = must_stream(len(positions) * dataset.pixels[0].nbytes, device)
-    images = as_images(dataset.pixels[positions], torch.device("cpu") if stay else device)
+    images = images_near(dataset.pixels[positions], device)
     return Held(images, labels_of(dataset, positions, device), normalisation)
 
 

@@ -75,12 +75,16 @@ def enlarged_part(images: torch.Tensor, share: float, corner: tuple[int, int]) -
 def class_probs(
     network: nn.Module, images: torch.Tensor, normalisation: Normalisation, views: Sequence[View]
 ) -> torch.Tensor:
-    """Return pred_probs (N, K): the views' weighted mean of probabilities, for images (N, C, H, W) uint8."""
+    """Return pred_probs (N, K): the views' weighted mean of probabilities, for images (N, C, H, W) uint8.
+
+    The images may lie elsewhere than the network; the result is where the network is.
+    """
     network.eval()
+    device = next(network.parameters()).device
     total = sum(view.weight for view in views)
 
     def look(chunk: torch.Tensor) -> torch.Tensor:
-        ready = normalise(chunk.float() / 255, normalisation)
+        ready = normalise(chunk.to(device).float() / 255, normalisation)
         parts = [view.weight / total * functional.softmax(network(see(ready, view)), 1) for view in views]
         return torch.stack(parts).sum(0)
 

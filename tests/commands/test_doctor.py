@@ -13,19 +13,7 @@ from stages.lib.errors import InputError
 from stages.lib.journal import outbox
 from stages.lib.lock_faults import in_conflict, lock_faults
 from stages.lib.yaml_file import read_yaml
-from tests.dvc_project import DvcProject, copy_dvc_project, make_dvc_project
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> DvcProject:
-    return make_dvc_project(tmp_path_factory.mktemp("dvc") / "team")
-
-
-@pytest.fixture
-def team(made: DvcProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DvcProject:
-    project = copy_dvc_project(made, tmp_path / "team")
-    monkeypatch.chdir(project.root)
-    return project
+from tests.dvc_project import DvcProject
 
 
 def told() -> list[str]:

@@ -12,19 +12,7 @@ import yaml
 
 from stages.commands.fsck import fsck
 from stages.commands.pull import NotSoundError, pull
-from tests.dvc_project import DvcProject, colleague_of, copy_dvc_project, make_dvc_project
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> DvcProject:
-    return make_dvc_project(tmp_path_factory.mktemp("dvc") / "team")
-
-
-@pytest.fixture
-def team(made: DvcProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DvcProject:
-    project = copy_dvc_project(made, tmp_path / "team")
-    monkeypatch.chdir(project.root)
-    return project
+from tests.dvc_project import DvcProject, colleague_of
 
 
 def recorded(team: DvcProject, path: str) -> str:

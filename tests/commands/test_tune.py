@@ -21,12 +21,15 @@ from stages import train
 from stages.commands import tune_work
 from stages.commands.tune import tune
 from stages.commands.tune_setup import load_setup
-from stages.commands.tune_trial import Outcome
+from stages.commands.tune_trial import Outcome, Recipe, run_trial
 from stages.lib.artifacts import read_csv
 from stages.lib.class_plan import read_plan
 from stages.lib.config import load_section
 from stages.lib.dataset import load_dataset
 from stages.lib.errors import InputError
+from stages.lib.journal import Journal
+from stages.lib.search_space import patched
+from stages.lib.study_samplers import Halving
 from stages.lib.study_storage import folder
 from stages.lib.tune_data import load_material
 from stages.lib.yaml_edit import with_values
@@ -375,3 +378,52 @@ def test_asked_to_end_it_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 143
     assert "trial 0 is saved; `assay tune` goes on from here" in (root / "log").read_text()
+
+
+class Listening:
+    """A trial that notes what it is told, and never ends early."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def report(self, value: float, step: int) -> None:
+        assert value > 0
+        self.steps.append(step)
+
+    def should_prune(self) -> bool:
+        return False
+
+
+def test_every_seed_trains_a_network_of_its_own_and_the_pruner_hears_of_the_first(
+    done: Path, tmp_path: Path
+) -> None:
+    setup = load_setup(done / "params.yaml", done / "data", "")
+    section = patched(setup.section, {"train.epochs": 1})
+
+    def scores(*seeds: int) -> np.ndarray:
+        trial, folder = Listening(), tmp_path / str(seeds)
+        recipe = Recipe(section, "val_loss", seeds)
+        journal = Journal.silent()
+        found = run_trial(recipe, {}, setup.material, folder, "k", trial, journal, may_stop=True)  # type: ignore[arg-type]
+        assert trial.steps == [1, 2]
+        assert found.epochs == 2 * len(seeds)
+        assert found.scores is not None
+        return found.scores
+
+    np.testing.assert_array_equal(scores(3, 4), np.hstack([scores(3), scores(4)]))
+
+
+def test_the_epochs_of_the_head_alone_count_among_those_that_trials_are_stopped_after(
+    tmp_path: Path,
+) -> None:
+    root = write_tune_project(tmp_path, bars_dataset(30), epochs=8, pruner="successive_halving")
+
+    def rungs() -> tuple[int, ...]:
+        pruner = load_setup(root / "params.yaml", root / "data", "").plan.pruner
+        assert isinstance(pruner, Halving)
+        return pruner.rungs
+
+    assert rungs() == Halving(9).rungs != Halving(8).rungs
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(with_values(text, {"train.init": "random"}, "params.yaml"))
+    assert rungs() == Halving(8).rungs

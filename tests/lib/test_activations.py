@@ -9,15 +9,10 @@ import torch
 from torch import nn
 
 from stages.lib.activations import Activations, activation_checks, activations, awake
-from stages.lib.counters import generator
-from stages.lib.nets import Architecture, Classifier, new_classifier
+from stages.lib.nets import Classifier
 from stages.lib.normalise import fit_normalisation, normalise
+from tests.bars_set import healthy
 from tests.prepared_data import bars
-
-
-def classifier() -> Classifier:
-    randomness = generator(torch.device("cpu"), "healthy")
-    return new_classifier(Architecture(1, 8, (8, 16), 3), torch.zeros(3), randomness)
 
 
 def images() -> torch.Tensor:
@@ -26,7 +21,7 @@ def images() -> torch.Tensor:
 
 
 def test_a_healthy_network_is_alive_and_of_the_size_of_one() -> None:
-    found = activations(classifier(), images())
+    found = activations(healthy(), images())
     assert "body.blocks.1.norm2" in found.names
     assert len(found.names) == len(found.size) == len(found.dead)
     assert all(check.passed for check in activation_checks("", found))
@@ -45,7 +40,7 @@ def test_sizes_and_dead_channels_are_those_of_the_maps_and_tokens() -> None:
 
 
 def judged(change: Callable[[Classifier], object]) -> dict[str, tuple[bool, str]]:
-    network = classifier()
+    network = healthy()
     with torch.no_grad():
         change(network)
     return {

@@ -8,7 +8,6 @@ from stages.lib.clone import clone_folder
 from stages.lib.lock import only_one
 from stages.lib.mirror import clone_id
 from stages.lib.state import DEFAULT, state_folder
-from stages.lib.study_storage import storage_name, storage_url
 
 
 def test_clones_that_share_a_state_folder_have_a_lock_and_an_id_each(
@@ -32,14 +31,3 @@ def test_a_state_folder_inside_the_clone_is_all_its_own(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ASSAY_STATE")
     assert clone_folder() == state_folder() == tmp_path / DEFAULT
-
-
-def test_a_storage_that_is_a_file_has_a_name_of_its_own_and_a_database_one_for_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = []
-    for person in ("ada", "bob", "ada"):
-        monkeypatch.setenv("ASSAY_STATE", str(tmp_path / person))
-        names.append(storage_name(storage_url("")))
-        assert storage_name("postgresql+pg8000://a:b@host/db") == "a database"
-    assert names[0] == names[2] != names[1]

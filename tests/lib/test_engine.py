@@ -25,7 +25,7 @@ from stages.lib.schedule import Schedule
 from stages.lib.stopping import epochs_since_best, is_over, just_improved, kept_row
 from stages.lib.tasks import Classification, Held
 from stages.lib.termination import TerminatedError
-from tests.bars_set import FACTS, bars_set
+from tests.bars_set import FACTS, bars_set, same
 from tests.prepared_data import bars
 
 CPU = torch.device("cpu")
@@ -85,11 +85,6 @@ def task(**changes: object) -> Disturbed:
 def trained(recipe: Recipe, what: Classification | None = None, **how: float) -> LoopState:
     data, _ = bars_set()
     return fit(LoopState.start(network(**how), recipe), what or task(), data, recipe)
-
-
-def same(one: nn.Module, other: nn.Module) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def close(one: nn.Module, other: nn.Module) -> bool:
@@ -288,3 +283,13 @@ def test_r1_a_network_laid_out_channels_last_resumes_to_the_same_bytes(tmp_path:
     again = fit(start(), what, data, recipe, store=store)
     assert same(again.network, whole.network)
     assert same(again.averaged, whole.averaged)
+
+
+def test_a_resumed_run_takes_the_parts_that_fitted_before(tmp_path: Path) -> None:
+    data, _ = bars_set()
+    store = CheckpointStore(tmp_path / "k", "k")
+    with pytest.raises(TerminatedError):
+        fit(LoopState.start(network(), PLAIN), task(room=3, terminate_at=20), data, PLAIN, store=store)
+    CALLS.clear()
+    fit(LoopState.start(network(), PLAIN), task(room=3), data, PLAIN, store=store)
+    assert max(CALLS) == 2  # nothing that had no room is tried again

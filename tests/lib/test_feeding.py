@@ -7,15 +7,35 @@ import numpy as np
 import pytest
 import torch
 
+from stages import ablate, predict, pretrain
+from stages.commands.tune_trial import val_scores
 from stages.lib import feeding
+from stages.lib.counters import generator
+from stages.lib.dataset import Dataset
+from stages.lib.ensemble import Member
 from stages.lib.errors import MachineError
 from stages.lib.feeding import VARIABLE, HostImages, must_stream
+from stages.lib.nets import new_classifier
 from stages.lib.normalise import Normalisation
-from stages.lib.training_data import held_out, training_set
+from stages.lib.student_figures import val_agreement
+from stages.lib.training_data import architecture_for, held_out, training_set
+from stages.lib.truth import Truth
+from stages.lib.tune_data import Material
+from stages.lib.views import PLAIN
+from stages.lib.weights import Card
 from tests.prepared_data import bars, bars_dataset
-from tests.training_fixture import even_plan, train_params, write_encoder
+from tests.training_fixture import (
+    WIDTHS,
+    context,
+    even_plan,
+    pretrain_params,
+    pretrain_view,
+    train_params,
+    write_encoder,
+)
 
 CPU = torch.device("cpu")
+FACTS = Normalisation((0.3,), (0.25,))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -110,3 +130,45 @@ def test_val_images_that_do_not_fit_stay_in_the_machines_memory(monkeypatch: pyt
         assert held is not None
         places[how] = (held.images.device.type, held.labels.device.type)
     assert places == {"resident": ("meta", "meta"), "stream": ("cpu", "meta")}
+
+
+def new_member(dataset: Dataset) -> Member:
+    shape = architecture_for(dataset, WIDTHS)
+    network = new_classifier(shape, torch.zeros(3), generator(CPU, "member"))
+    return Member(network, Card("classifier", shape, dataset.classes, FACTS, {}), "")
+
+
+def looks_at(dataset: Dataset, place: str) -> object:
+    """Look at val, or val and test, as `place` does."""
+    val, member = dataset.part("val"), new_member(dataset)
+    if place == "pretrain":
+        params = pretrain_params(epochs=1)
+        recipe = params.one_phase("reconstruct", pretrain_view().augmentation())
+        return pretrain.fit_autoencoder(dataset, FACTS, member.card.architecture, params, recipe)
+    if place == "predict":
+        return predict.beliefs({"one": member}, member, dataset.pixels[val], PLAIN)
+    if place == "ablate":
+        nothing = np.empty(0, np.int64)
+        truth = Truth((), nothing, nothing, nothing, dataset.classes)
+        return ablate.Bench(dataset, even_plan(3), truth, Path(), Path(), Path(), context(Path())).images()
+    if place == "distill":
+        return val_agreement(member.network, {"one": member}, (), dataset, np.arange(len(dataset.labels)))
+    material = Material(dataset, even_plan(3), np.arange(len(val)), None, Path())
+    return val_scores(member.network, FACTS, material, "val_loss")
+
+
+@pytest.mark.parametrize("place", ["pretrain", "predict", "ablate", "distill", "tune"])
+def test_images_that_are_looked_at_all_at_once_may_stay_on_the_host_too(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = bars_dataset(30)
+    shown = dataset.part("val", "test") if place == "ablate" else dataset.part("val")
+    asked: list[int] = []
+
+    def must_stream(n_bytes: int, device: torch.device) -> bool:
+        asked.append(n_bytes)
+        return False
+
+    monkeypatch.setattr(feeding, "must_stream", must_stream)
+    looks_at(dataset, place)
+    assert asked == [dataset.pixels[shown].nbytes]

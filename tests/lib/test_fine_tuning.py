@@ -16,12 +16,12 @@ def network() -> Classifier:
 
 
 class Normed(nn.Module):
-    """A body with batch norm, as third parties have it."""
+    """A body with batch norm, as third parties have it, and a head with one of its own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
-        self.head = nn.Linear(4, 2)
+        self.head = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(self.body(images).mean((2, 3)))
@@ -76,6 +76,7 @@ def test_statistics_of_a_frozen_or_held_batch_norm_stay(tuning: Tuning, frozen: 
     net(torch.randn(8, 1, 6, 6) + 3)
     assert net.head.training
     assert torch.equal(before, net.body[1].running_mean) != moves  # type: ignore[arg-type]
+    assert net.head[0].running_mean.any()  # type: ignore[operator, union-attr]
 
 
 def test_a_network_without_a_body_is_one_layer() -> None:

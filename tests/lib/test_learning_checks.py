@@ -8,19 +8,13 @@ import torch
 from torch import nn
 
 from stages.lib.checks import Check
-from stages.lib.counters import generator
 from stages.lib.learning_checks import Memory, capacity_pays, input_pays, loss_falls
 from stages.lib.loop import TrainingSet
-from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation
 from stages.lib.optimizers import UpdateRule
 from stages.lib.tasks import Classification
+from tests.bars_set import healthy
 from tests.prepared_data import bars
-
-
-def classifier() -> Classifier:
-    randomness = generator(torch.device("cpu"), "healthy")
-    return new_classifier(Architecture(1, 8, (8, 16), 3), torch.zeros(3), randomness)
 
 
 def task_for(labels: torch.Tensor) -> Classification:
@@ -50,7 +44,7 @@ def overfit(network: nn.Module, labels: torch.Tensor, data: TrainingSet, truth: 
 
 def test_a_healthy_network_knows_one_batch_by_heart_and_is_left_untouched() -> None:
     data, labels = one_batch()
-    network = classifier()
+    network = healthy()
     before = copy.deepcopy(network.state_dict())
     assert overfit(network, labels, data, labels).passed
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -58,16 +52,16 @@ def test_a_healthy_network_knows_one_batch_by_heart_and_is_left_untouched() -> N
 
 def test_shifted_labels_softmax_before_the_loss_and_black_images_fail_to_overfit() -> None:
     data, labels = one_batch()
-    assert not overfit(classifier(), labels.roll(1), data, labels).passed
-    twice = Changed(classifier(), lambda logits: torch.softmax(logits, 1))
+    assert not overfit(healthy(), labels.roll(1), data, labels).passed
+    twice = Changed(healthy(), lambda logits: torch.softmax(logits, 1))
     assert not overfit(twice, labels, data, labels).passed
     black = replace(data, images=torch.zeros_like(data.images))
-    assert not overfit(classifier(), labels, black, labels).passed
+    assert not overfit(healthy(), labels, black, labels).passed
 
 
 def test_memory_goes_on_where_it_stopped() -> None:
     data, labels = one_batch()
-    memory = Memory(classifier(), task_for(labels), data, 0.01, UpdateRule())
+    memory = Memory(healthy(), task_for(labels), data, 0.01, UpdateRule())
     after = [memory.go_on(5).check(labels).value, memory.go_on(60).check(labels).value]
     assert after[1] < 0.05 < after[0]
 
@@ -83,7 +77,7 @@ def test_a_loss_that_is_not_the_one_meant_is_caught_though_the_true_one_is_small
             return super().loss(Changed(network, lambda logits: torch.softmax(logits, 1)), images, *rest)
 
     data, labels = one_batch()
-    memory = Memory(classifier(), Softened(labels, torch.ones(3), 0.0, None), data, 0.01, UpdateRule())
+    memory = Memory(healthy(), Softened(labels, torch.ones(3), 0.0, None), data, 0.01, UpdateRule())
     assert not memory.go_on(200).check(labels).passed
 
 

@@ -15,13 +15,13 @@ from stages.lib.counters import epoch_order, generator
 from stages.lib.divergence import DivergedError
 from stages.lib.loop import TrainingSet, batches_of, fit
 from stages.lib.loop_state import LoopState
-from stages.lib.nets import Architecture, Classifier, new_classifier
+from stages.lib.nets import WHITENED, Architecture, Classifier, new_classifier
 from stages.lib.normalise import Normalisation
 from stages.lib.optimizers import BETAS
 from stages.lib.recipe import Phase, Recipe
 from stages.lib.schedule import Schedule, factor
 from stages.lib.tasks import Classification
-from tests.bars_set import FACTS, bars_set
+from tests.bars_set import FACTS, bars_set, same
 
 CPU = torch.device("cpu")
 PLAIN = Recipe((Phase("all", 3, 1.0),), 10, 3e-3, 0.1, 0.2, 0.0, None, seed=5)
@@ -34,11 +34,6 @@ def task_for(labels: torch.Tensor) -> Classification:
 def network() -> Classifier:
     prior = torch.full((3,), -math.log(3))
     return new_classifier(Architecture(1, 8, (8, 16), 3), prior, generator(CPU, "loop"))
-
-
-def same(one: nn.Module, other: nn.Module) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_the_loop_is_the_loop_that_anyone_would_write() -> None:
@@ -158,3 +153,43 @@ def test_every_epoch_is_reported_with_its_mean_loss_over_samples() -> None:
     assert rows == state.history
     assert [row["epoch"] for row in state.history] == [1, 2, 3]
     assert state.history[-1]["train_loss"] < state.history[0]["train_loss"]  # type: ignore[operator]
+
+
+def test_each_epoch_and_each_sample_is_augmented_anew() -> None:
+    data, labels = bars_set()
+    data = replace(data, images=data.images[:1].expand(24, -1, -1, -1).contiguous())
+    seen: list[torch.Tensor] = []
+
+    class Watching(Classification):
+        def loss(self, network, images, *others):  # type: ignore[no-untyped-def]
+            seen.append(images.clone())
+            return super().loss(network, images, *others)
+
+    recipe = replace(PLAIN, batch_size=24, augmentation=Augmentation(shift=0.2))
+    fit(LoopState.start(network(), recipe), Watching(labels, torch.ones(3), 0.0, None), data, recipe)
+    views = torch.cat(seen).flatten(1)  # of one picture, in three epochs of one batch
+    assert len(views) == len(views.unique(dim=0)) == 3 * 24
+
+
+def test_the_mean_loss_counts_each_sample_once_however_large_its_batch() -> None:
+    data, labels = bars_set(25)  # batches of 9, 8 and 8
+
+    class Told(Classification):
+        def loss(self, network, images, index, *others):  # type: ignore[no-untyped-def]
+            return 0 * super().loss(network, images, index, *others) + index.float().mean()
+
+    state = fit(LoopState.start(network(), PLAIN), Told(labels, torch.ones(3), 0.0, None), data, PLAIN)
+    assert [row["train_loss"] for row in state.history] == pytest.approx([12.0] * 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_what_a_batch_norm_has_counted_is_in_the_mean_as_it_is(decay: float) -> None:
+    data, labels = bars_set()
+    shape = Architecture(1, 8, (8, 16), 3, WHITENED)
+    network = new_classifier(shape, torch.zeros(3), generator(CPU, "counts"))
+    recipe = replace(PLAIN, ema_decay=decay)
+    state = fit(LoopState.start(network, recipe), task_for(labels), data, recipe)
+    counts = [
+        value for name, value in state.averaged.state_dict().items() if name.endswith("num_batches_tracked")
+    ]
+    assert [int(count) for count in counts] == [state.step] * 4

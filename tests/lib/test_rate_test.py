@@ -17,6 +17,26 @@ from tests.prepared_data import bars
 RECIPE = Recipe((Phase("unused", 1, 1.0),), 16, 0.5, 0.0, 0.2, 0.0, None, seed=0)
 
 
+def test_a_run_whose_loss_blows_up_ends_there() -> None:
+    calls: list[int] = []
+
+    class Growing(Classification):
+        def loss(self, network, images, *others):  # type: ignore[no-untyped-def]
+            calls.append(len(images))
+            return 0 * super().loss(network, images, *others) + (1.0 if len(calls) < 10 else 50.0)
+
+    pixels, labels = bars(16)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    data = TrainingSet(images, tuple(map(str, range(16))), fit_normalisation(pixels))
+    network = new_classifier(
+        Architecture(1, 8, (8,), 3), torch.zeros(3), generator(torch.device("cpu"), "grows")
+    )
+    found = rate_test(network, Growing(torch.from_numpy(labels), torch.ones(3), 0.0, None), data, RECIPE, 80)
+    assert len(calls) == 10
+    assert found.losses == pytest.approx([1.0] * 9)
+    assert len(found.rates) == 9
+
+
 def test_the_suggestion_is_in_the_middle_of_the_longest_fall_and_nothing_where_no_rate_helps() -> None:
     rates = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1])
     assert suggest(rates, np.array([1.0, 0.9, 0.5, 2.0, 1.9])) == pytest.approx(1e-3)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from stages.lib import robustness
 from stages.lib.robustness import CHANGES, changed, said_under
 
 STRENGTHS = {"resolution": 1.0, "aspect": 1.0, "jpeg": 100.0, "brightness": 1.0, "blur": 1e-6}
@@ -39,10 +40,27 @@ def test_a_stronger_change_changes_more_and_stays_a_picture(kind: str, weak: flo
     assert (much.int() - images.int()).abs().sum() > (little.int() - images.int()).abs().sum() > 0
 
 
-def test_what_is_said_is_listed_by_kind_and_strength_in_a_fixed_order() -> None:
-    found = said_under(
-        pictures(), {"blur": [0.1], "jpeg": [50.0, 10.0], "shift": []}, lambda x: x.float().mean((2, 3))
-    )
+def test_what_is_said_is_listed_by_kind_and_strength_in_a_fixed_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    levels = {"blur": [0.1], "jpeg": [50.0, 10.0], "shift": []}
+
+    def said() -> dict[tuple[str, float], torch.Tensor]:
+        seen: list[torch.Tensor] = []
+
+        def probs(worse: torch.Tensor) -> torch.Tensor:
+            seen.append(worse)
+            return worse.float().mean((2, 3))
+
+        found = said_under(pictures(), levels, probs, torch.device("cpu"))
+        everything.append(torch.stack(seen))
+        return found
+
+    everything: list[torch.Tensor] = []
+    found = said()
+    monkeypatch.setattr(robustness, "CHUNK", 4)
+    said()
+    assert torch.equal(*everything)  # however many are changed at once
     assert list(found) == [("jpeg", 50.0), ("jpeg", 10.0), ("blur", 0.1)]
     assert all(classes.shape == (6,) for classes in found.values())
     assert set(CHANGES) == {"resolution", "aspect", "jpeg", "brightness", "blur", "shift"}

@@ -206,3 +206,13 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_samples_with_and_without_weights
     for wrong in (OverTheBatch, Summed):
         task = wrong(labels, torch.ones(3), 0.0, None)
         assert not start_checks.loss_of_each(classifier(), task, images, index).passed
+
+
+def test_the_first_loss_is_held_against_the_prior_as_the_classes_weigh() -> None:
+    images, _ = batch(100)
+    labels = torch.tensor([1, 2] + [0] * 98)
+    weights = torch.tensor([1.0, 10.0, 10.0])
+    logits = classifier(UNEVEN)(images).detach()
+    weighted, plain = (float(functional.cross_entropy(logits, labels, by)) for by in (weights, None))
+    assert start_checks.initial_loss(weighted, labels, UNEVEN, weights).passed
+    assert not start_checks.initial_loss(plain, labels, UNEVEN, weights).passed

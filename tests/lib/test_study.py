@@ -20,7 +20,7 @@ from stages.commands.check import param_faults
 from stages.lib.config import read_params
 from stages.lib.errors import InputError, MachineError
 from stages.lib.study import WORKER, Claim, ClaimLostError, Plan, Search, index_of, keeping_claim
-from stages.lib.study_samplers import Halving
+from stages.lib.study_samplers import Halving, pruner_of
 from stages.lib.study_storage import Storage, folder, lost_storage, shown, storage_name, storage_url
 from tests.postgres_server import postgres
 
@@ -291,3 +291,15 @@ def test_a_storage_that_is_a_file_has_a_name_of_its_own_and_a_database_one_for_a
         names.append(storage_name(storage_url("")))
         assert storage_name("postgresql+pg8000://a:b@host/db") == "a database"
     assert names[0] == names[2] != names[1]
+
+
+def test_the_median_prunes_nothing_in_the_first_quarter() -> None:
+    study = create_study(direction="maximize", pruner=pruner_of("median", 8))
+    for _ in range(5):
+        study.add_trial(create_trial(value=0.9, intermediate_values=dict.fromkeys(range(1, 9), 0.9)))
+    trial = study.ask()
+    decided = []
+    for step in (1, 2, 3):
+        trial.report(0.1, step)
+        decided.append(trial.should_prune())
+    assert decided == [False, True, True]

@@ -133,7 +133,7 @@ def test_teachers_get_no_gradient() -> None:
 
 
 def test_reconstruction_blanks_its_share_and_is_judged_against_the_clean_image() -> None:
-    task = Reconstruction(0.0, 0.3, torch.empty(0), AS_IS)
+    task = Reconstruction(0.0, 0.3, None)
     clean = torch.ones((50, 3, 20, 20))
     holes = task.corrupt(clean, generator(CPU, 1)) == 0
     assert torch.equal(holes[:, 0], holes[:, 2])  # all channels of a pixel at once
@@ -142,10 +142,44 @@ def test_reconstruction_blanks_its_share_and_is_judged_against_the_clean_image()
     assert float(loss) == pytest.approx(float(holes.float().mean()), rel=1e-4)
 
 
+class Painter(nn.Module):
+    """Paints what it sees a little darker; it may have room for so many images at once."""
+
+    def __init__(self, room: int = 1000) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(0.9))
+        self.room = room
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.seen.append(images)
+        return self.factor * images
+
+
+def reconstruction(n: int) -> Reconstruction:
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 4, 4, 1), dtype=np.uint8)
+    pixels[-1] = 0  # a last image unlike the others, which counts as one
+    return Reconstruction(0.5, 0.2, Held(as_images(pixels, CPU), torch.zeros(n), AS_IS))
+
+
 def test_reconstruction_is_validated_under_the_same_noise_each_time() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 1), dtype=np.uint8)
-    task = Reconstruction(0.5, 0.2, as_images(pixels, CPU), AS_IS)
-    assert task.validate(nn.Identity()) == task.validate(nn.Identity())
+    task = reconstruction(9)
+    assert task.validate(Painter()) == task.validate(Painter())
+
+
+@pytest.mark.parametrize("room", [1000, 2])
+def test_reconstruction_is_judged_by_the_mean_over_val_images_in_any_room(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "CHUNK", 4)  # 9 images: 4, 4 and 1
+    task, painter = reconstruction(9), Painter(room)
+    found = task.validate(painter)["val_loss"]
+    assert task.val is not None
+    off = 0.9 * torch.cat(painter.seen) - task.val.images / 255
+    assert found == pytest.approx(float(off.square().mean().detach()), rel=1e-5)
+    assert found == pytest.approx(task.validate(Painter())["val_loss"], rel=1e-6)
 
 
 def test_forward_leaves_the_network_in_evaluation_mode_and_keeps_order() -> None:
@@ -154,3 +188,16 @@ def test_forward_leaves_the_network_in_evaluation_mode_and_keeps_order() -> None
     found = forward(net, as_images(pixels, CPU), AS_IS)
     assert not net.training
     assert torch.allclose(found[600], net(as_images(pixels[600:601], CPU).float() / 255)[0], atol=1e-5)
+
+
+def test_soft_targets_in_parts_are_those_of_the_whole_batch_whatever_classes_weigh() -> None:
+    net, images, soft = flat_net(), draws(7, 1, 2, 2), torch.softmax(draws(7, 3), 1)
+    weights = torch.tensor([1.0, 5.0, 20.0])
+    task = Classification(torch.tensor([0, 1, 2, 2, 0, 1, 0]), weights, 0.1, None, soft)
+
+    def total(*parts: torch.Tensor) -> float:
+        lost = [task.loss(net, images[at], at, generator(CPU)) * task.mass(at) for at in parts]
+        return float(sum(lost).detach()) / float(sum(task.mass(at) for at in parts))  # type: ignore[union-attr]
+
+    index = torch.arange(7)
+    assert total(*index.split(3)) == pytest.approx(total(index), rel=1e-5)

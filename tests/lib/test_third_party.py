@@ -90,6 +90,13 @@ def test_W1_a_malicious_pickle_is_refused_and_never_runs(tmp_path: Path, form: s
     assert not (tmp_path / "canary").exists()
 
 
+def test_a_small_file_that_would_unfold_into_a_huge_one_is_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1).expand(1_000_000)}, tmp_path / "bomb.pth")
+    assert (tmp_path / "bomb.pth").stat().st_size < 10_000
+    with pytest.raises(InputError, match="refused"):
+        read_third_party(tmp_path / "bomb.pth", pin(tmp_path / "bomb.pth"))
+
+
 def test_W2_a_zip_that_is_no_checkpoint_and_a_cut_one_are_refused(tmp_path: Path) -> None:
     torch.save(WEIGHTS, tmp_path / "whole.pth")
     whole = (tmp_path / "whole.pth").read_bytes()

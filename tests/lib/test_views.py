@@ -99,3 +99,8 @@ def test_listed_views_are_laid_out_and_crops_of_the_whole_picture_are_refused() 
     assert sum(view.weight for view in found) == pytest.approx(2.0)
     with pytest.raises(ValueError, match="set zoom below 1"):
         ViewParams(x=0, y=0, flip=False, weight=1.0, zoom=1.0, crops=5)
+
+
+def test_images_may_lie_elsewhere_than_the_network() -> None:
+    elsewhere = class_probs(net().to("meta"), torch.from_numpy(pictures()), AS_IS, PLAIN)
+    assert (elsewhere.device.type, elsewhere.shape) == ("meta", (3, 4))

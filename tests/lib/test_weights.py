@@ -188,3 +188,12 @@ def test_an_encoder_is_no_classifier_and_fits_only_its_own_widths(tmp_path: Path
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such weights file; run `dvc repro`"):
         load_classifier(tmp_path / "none.safetensors", CLASSES)
+
+
+def test_w8_a_network_with_more_outputs_than_its_card_names_classes_is_refused(tmp_path: Path) -> None:
+    shape = replace(SHAPE, n_classes=3)
+    wider = new_classifier(shape, torch.zeros(3), generator(torch.device("cpu"), "wider"))
+    path = tmp_path / "model.safetensors"
+    save_weights(path, wider.state_dict(), replace(THIS_CARD, architecture=shape))
+    with pytest.raises(InputError, match="number of classes is 3, expected 2"):
+        load_classifier(path, CLASSES)

@@ -74,3 +74,15 @@ def test_the_smallest_image_is_the_one_of_which_a_pixel_is_left(widths: tuple[in
     assert net(torch.zeros(1, 3, least, least)).shape == (1, 5)
     with pytest.raises(InputError, match=f"images of {least} pixels at least"):
         Architecture(3, least - 1, widths, 5, WHITENED)
+
+
+def test_a_direction_that_no_picture_has_is_not_blown_up() -> None:
+    grey, facts = pictures(100, 1).expand(-1, 3, -1, -1), Normalisation((0.5,) * 3, (0.2,) * 3)
+    body = network().body
+    assert isinstance(body, WhitenedBody)
+    fit_whitening(body, grey, facts)
+    tinted = normalise(grey.float() / 255, facts)
+    tinted[:, 0] += 1 / 255 / 0.2  # one level of red
+    with torch.no_grad():
+        changed = body.whitening(tinted) - body.whitening(normalise(grey.float() / 255, facts))
+    assert 0.1 < float(changed.abs().max()) < 2  # unit deviations
