@@ -23,7 +23,8 @@ from stages.lib.compiling import Compile
 from stages.lib.counters import generator
 from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
-from stages.lib.nets import WHITENED, Architecture, Classifier, new_classifier
+from stages.lib.nets import Architecture, Classifier, new_classifier
+from stages.lib.network_names import WHITENED
 from stages.lib.normalise import Normalisation, fit_normalisation
 from stages.lib.optimizers import UpdateRule
 from stages.lib.precision import Precision
@@ -31,7 +32,7 @@ from stages.lib.recipe import Phase, Recipe
 from stages.lib.schedule import Schedule
 from stages.lib.tasks import Classification, as_images, forward
 from stages.lib.views import View, class_probs
-from stages.lib.whitened_net import fit_whitening
+from stages.lib.whitened_net import evenly, fit_whitening
 
 CLASSES, SIDE = 10, 32
 SIX_VIEWS = tuple(
@@ -97,7 +98,7 @@ def trained(
     shape = Architecture(images.shape[1], SIDE, plan.widths, CLASSES, WHITENED)
     network = new_classifier(shape, torch.zeros(CLASSES), generator(torch.device("cpu"), "cifar10", seed))
     network.to(device)
-    fit_whitening(network.body, images, normalisation)
+    fit_whitening(network.body, images[evenly(len(images))], normalisation)
     task = Classification(labels, torch.ones(CLASSES, device=device), plan.label_smoothing, None)
     data = TrainingSet(images, tuple(map(str, range(len(images)))), normalisation)
     recipe = plan.recipe(seed)

@@ -44,10 +44,11 @@ from stages.lib.counters import generator
 from stages.lib.feeding import HostImages
 from stages.lib.loop import Report, TrainingSet, fit
 from stages.lib.loop_state import LoopState
-from stages.lib.nets import WHITENED, Architecture, Classifier, new_classifier
+from stages.lib.nets import Architecture, Classifier, new_classifier
+from stages.lib.network_names import WHITENED
 from stages.lib.optimizers import UpdateRule
 from stages.lib.tasks import Classification
-from stages.lib.whitened_net import fit_whitening
+from stages.lib.whitened_net import evenly, fit_whitening
 
 SPEED_EPOCHS = 2
 MODES: tuple[Compile, ...] = get_args(Compile)
@@ -78,7 +79,8 @@ def network_of(data: Data, plan: Plan, seed: int) -> Classifier:
     shape = Architecture(3, SIDE, plan.widths, CLASSES, WHITENED)
     net = new_classifier(shape, torch.zeros(CLASSES), generator(torch.device("cpu"), "gpu", seed))
     net.to(data.device)
-    fit_whitening(net.body, data.train.pixels, data.normalisation)
+    images = data.train.pixels
+    fit_whitening(net.body, images[evenly(len(images))], data.normalisation)
     return net
 
 

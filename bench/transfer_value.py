@@ -29,7 +29,8 @@ from stages.lib import device
 from stages.lib.class_plan import ClassPlan
 from stages.lib.config import load_section
 from stages.lib.dataset import Dataset
-from stages.lib.nets import WHITENED, Body
+from stages.lib.nets import Body
+from stages.lib.network_names import WHITENED
 from stages.lib.normalise import fit_normalisation
 from stages.lib.tasks import as_images
 from stages.lib.training_data import architecture_for

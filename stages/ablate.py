@@ -10,7 +10,7 @@ Reads what `train` reads and its networks; writes predictions/ with a list of th
 same gains on val. Costs as much as `train` for each ingredient, and half a second where none is listed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,7 +22,7 @@ from stages import train as training
 from stages.lib.artifacts import write_csv
 from stages.lib.class_plan import ClassPlan, read_plan
 from stages.lib.cli import Context, stage_main
-from stages.lib.config import Section, parse_section
+from stages.lib.config import Section
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
 from stages.lib.ingredients import (
@@ -79,39 +79,51 @@ class Params(Section):
 
 
 def without(params: training.Params, ingredient: str) -> training.Params:
-    """Return train's params without one ingredient; InputError where they are without it already."""
+    """Return train's params without one ingredient."""
     if ingredient == "augmentation":
-        plain = params.augment.model_copy(update=UNCHANGED)
-        changes: dict[str, Any] = {"augment": plain}
-        missing = plain == params.augment
-    else:
-        free = params.fine_tune.model_copy(update={"frozen_layers": 0})
-        changes = {"init": "random", "body_rate": 1.0, "fine_tune": free}
-        missing = params.init == "random"
-    if missing:
-        raise InputError(
-            f"ablate.ingredients: train does without {ingredient} already; take it from the list"
-        )
-    return params.model_copy(update=changes)
+        return params.model_copy(update={"augment": params.augment.model_copy(update=UNCHANGED)})
+    free = params.fine_tune.model_copy(update={"frozen_layers": 0})
+    return params.model_copy(update={"init": "random", "body_rate": 1.0, "fine_tune": free})
+
+
+def lacks(params: training.Params, ingredient: str) -> bool:
+    """Say whether train's params are without an ingredient as they stand."""
+    if ingredient == "augmentation":
+        return without(params, ingredient) == params
+    return params.init == "random"
 
 
 def having(params: training.Params, added: Added) -> training.Params:
     """Return train's params with an ingredient; InputError where the two do not go together."""
-    changed, faults = with_added(params.model_dump(mode="json"), added, training.Params)
-    parsed = None if faults else parse_section(training.Params, "train", {"train": changed})[0]
-    if parsed is None:
-        raise InputError("params.yaml cannot be ablated so:\n" + "\n".join(faults))
-    return parsed
+    changed, faults = with_added(params, added)
+    _refuse(faults)
+    return changed
 
 
-def check_all(params: Params, train: training.Params) -> None:
-    """Raise InputError before the first network is trained where a later one could not be."""
+def faults_of(params: Params, train: training.Params) -> list[str]:
+    """Return one line per fault of what is to be taken from train or added to it."""
+    if not params.ingredients:
+        return []
+    faults = []
+    if len(train.seeds) < 2:
+        faults.append(
+            f"  ablate.ingredients: one seed tells nothing of them; received train.seeds "
+            f"{list(train.seeds)}: name two or more there"
+        )
     for one in params.ingredients:
-        if isinstance(one, str):
-            without(train, one)
+        if isinstance(one, str) and lacks(train, one):
+            faults.append(f"  ablate.ingredients: train does without {one} already; take it from the list")
     added = [one for one in params.ingredients if isinstance(one, Added)]
-    in_order = params.adding == "in_order"
-    faults = added_faults(train.model_dump(mode="json"), added, training.Params, in_order=in_order)
+    return faults + added_faults(train, added, in_order=params.adding == "in_order")
+
+
+def recipes_of(params: Params) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return what each ingredient of the user's own sets, and what a message about it begins with."""
+    own = [one for one in params.ingredients if isinstance(one, Added)]
+    return [(f"ablate.ingredients, {one.name}", one.set) for one in own]
+
+
+def _refuse(faults: list[str]) -> None:
     if faults:
         raise InputError("params.yaml cannot be ablated so:\n" + "\n".join(faults))
 
@@ -179,7 +191,7 @@ def run(
     context: Context,
 ) -> dict[str, Any]:
     """Train the networks of every ingredient, write what they predict, and what each brings on val."""
-    check_all(params, train)
+    _refuse(faults_of(params, train))
     networks: list[tuple[str, str, int]] = []
     rows: list[tuple[object, ...]] = []
     if params.ingredients:
@@ -243,10 +255,10 @@ def helps(gain: Gain | None) -> bool:
 
 
 def gain_row(slug: str, onto: str, gain: Gain | None) -> tuple[object, ...]:
-    """Return a row of gains.csv, without figures where one seed tells nothing."""
+    """Return a row of gains.csv, without figures where val is too small for any."""
     if gain is None:
-        say(f"{slug}: one seed tells nothing of it; train.seeds needs two or more")
-        return slug, onto, "", "", "", "", "", 1, False
+        say(f"{slug}: fewer than two val images tell nothing of it; see split.val_fraction")
+        return slug, onto, "", "", "", "", "", "", False
     low, high = gain.interval
     return slug, onto, gain.difference, low, high, gain.p_value, gain.n, gain.n_seeds[0], helps(gain)
 

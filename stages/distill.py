@@ -10,17 +10,19 @@ Reads ingest, duplicates, curate, split and train; writes model.safetensors and 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from stages.lib.augment_params import AugmentationParams
 from stages.lib.cli import Context, stage_main
+from stages.lib.config import matching
 from stages.lib.dataset import Dataset, load_dataset
+from stages.lib.errors import prefixed
 from stages.lib.history import figures_of, report_to, write_history
 from stages.lib.relatives import apart_from, groups_of
-from stages.lib.training_params import OnePhaseParams, Seeds, Widths
+from stages.lib.training_params import OnePhaseParams, Seeds, Sha256, Widths
 from stages.lib.view_params import ViewParams, views_of
 
 if TYPE_CHECKING:
@@ -46,10 +48,19 @@ class Params(OnePhaseParams):
 
     teacher: Literal["ensemble", "file"]
     teacher_file: str
-    teacher_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    teacher_sha256: Sha256
     views: tuple[ViewParams, ...] = Field(max_length=64)
     images: tuple[Literal["neutral", "unlabelled"], ...]
-    network: str = Field(pattern=r"^(residual|whitened|same|timm:[A-Za-z0-9_.]+)$")
+    network: Annotated[
+        str,
+        matching(
+            r"residual|whitened|same|timm:[A-Za-z0-9_.]+",
+            "residual, whitened, same, or timm: and the name of a timm net, such as timm:resnet18",
+            "residual",
+            "whitened",
+            SAME,
+        ),
+    ]
     widths: Widths
     loss: Literal["kl", "logits"]
     temperature: float = Field(gt=0, le=100)
@@ -89,7 +100,7 @@ def architecture_of(dataset: Dataset, params: Params, members: "Mapping[str, Mem
     if params.network == SAME:
         first = next(iter(members.values())).card.architecture
         return replace(first, n_classes=len(dataset.classes))
-    return architecture_for(dataset, params.widths, params.network)
+    return architecture_for(dataset, params.widths, params.network, "distill")
 
 
 def teacher_of(
@@ -140,7 +151,8 @@ def fit_student(
     first = next(iter(members.values()))
     bias, normalisation = first.network.head.bias.detach().cpu(), first.card.normalisation
     architecture = architecture_of(dataset, params, members)
-    student = new_classifier(architecture, bias, generator(bias.device, "distill", params.seed))
+    with prefixed("distill."):
+        student = new_classifier(architecture, bias, generator(bias.device, "distill", params.seed))
     fit_first_layer(student, dataset, positions, normalisation)
     teacher, hint = teacher_of(dataset, params, members, student)
     if teacher.order is not None:

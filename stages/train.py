@@ -22,9 +22,10 @@ from stages.lib.augment_params import AugmentationParams
 from stages.lib.class_plan import ClassPlan, read_plan
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
+from stages.lib.errors import prefixed
 from stages.lib.history import Row, figures_of, report_to, write_history
 from stages.lib.progress import say
-from stages.lib.training_params import EngineParams, Epochs, NetworkParams, Seeds
+from stages.lib.training_params import EngineParams, Epochs, NetworkParams, Seeds, Sha256
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,7 @@ class Params(EngineParams, NetworkParams, AugmentationParams):
     seeds: Seeds
     init: Literal["pretrain", "random", "timm", "file"]
     init_file: str
-    init_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    init_sha256: Sha256
     epochs: Epochs
     head_epochs: int = Field(ge=0, le=10_000)
     body_rate: float = Field(ge=0, le=10)
@@ -77,15 +78,19 @@ class Params(EngineParams, NetworkParams, AugmentationParams):
         return self
 
 
+def epochs_of(params: Params) -> dict[str, int]:
+    """Return the epochs of each phase: the new head alone on a body that knows something, then all of it."""
+    head = {"head": params.head_epochs} if params.init != "random" and params.head_epochs else {}
+    return head | {"all": params.epochs}
+
+
 def recipe_of(params: Params, seed: int) -> "Recipe":
-    """Return the phases: the new head alone on a body that knows something, then everything."""
+    """Return how one network is trained."""
     from stages.lib.recipe import Phase
 
-    knows = params.init != "random"
-    phases = [Phase("all", params.epochs, params.body_rate if knows else 1.0)]
-    if knows and params.head_epochs:
-        phases.insert(0, Phase("head", params.head_epochs, body_rate=0.0))
-    return params.recipe(tuple(phases), params.augmentation(), seed)
+    rates = {"head": 0.0, "all": 1.0 if params.init == "random" else params.body_rate}
+    phases = tuple(Phase(name, epochs, rates[name]) for name, epochs in epochs_of(params).items())
+    return params.recipe(phases, params.augmentation(), seed)
 
 
 def network_of(
@@ -100,7 +105,9 @@ def network_of(
     from stages.lib.nets import new_classifier
 
     prior = log_prior.cpu()
-    return new_classifier(architecture, prior, generator(prior.device, "train", seed), dropout, drop_path)
+    randomness = generator(prior.device, "train", seed)
+    with prefixed("train."):
+        return new_classifier(architecture, prior, randomness, dropout, drop_path)
 
 
 def fit_classifier(

@@ -20,7 +20,8 @@ from stages.lib.checkpoint import CheckpointStore
 from stages.lib.counters import generator
 from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
-from stages.lib.nets import RESIDUAL, WHITENED, Architecture, Autoencoder, initialise, new_classifier
+from stages.lib.nets import Architecture, Autoencoder, initialise, new_classifier
+from stages.lib.network_names import RESIDUAL, WHITENED
 from stages.lib.normalise import Normalisation
 from stages.lib.parallel import share_step, team_on
 from stages.lib.recipe import Phase, Recipe

@@ -18,7 +18,7 @@ from stages.lib.relatives import groups_of
 from stages.lib.teachers import teachers_from
 from stages.lib.weights import load_classifier
 from tests.prepared_data import CLASSES, Folders, bars_dataset, with_copies, write_prepared
-from tests.training_fixture import context, distill_params, distill_view, write_members
+from tests.training_fixture import context, distill_params, distill_view, write_encoder, write_members
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +189,41 @@ def test_a_teacher_from_a_file_teaches_what_the_member_would(
         run(tmp_path / "other", dataset, members, **pinned | {"teacher_sha256": "0" * 64})
     with pytest.raises(ValueError, match="teacher: file needs teacher_file"):
         distill_params(teacher="file")
+
+
+def test_a_file_that_cannot_teach_is_refused_by_its_key_with_what_to_do(
+    tmp_path: Path, dataset: Dataset, members: Path
+) -> None:
+    encoder = tmp_path / "encoder.safetensors"
+    write_encoder(encoder, dataset)
+    pinned = {"teacher": "file", "teacher_sha256": sha256_of(encoder)}
+    told = (
+        rf"^distill\.teacher_file: {encoder}: its kind is encoder, expected classifier: .*a release's folder"
+    )
+    with pytest.raises(InputError, match=told):
+        run(tmp_path / "encoder", dataset, members, **pinned, teacher_file=str(encoder))
+    with pytest.raises(
+        InputError, match=r"^distill\.teacher_file: none\.safetensors cannot be read .*name one"
+    ):
+        run(tmp_path / "none", dataset, members, **pinned, teacher_file="none.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"widths": (8,) * 5}, r"^distill\.widths: \[8, 8, 8, 8, 8\] are 5 stages.*8: list 4 at most"),
+        ({"network": "timm:resnet19"}, r"^distill\.network: timm has no net 'resnet19'.*'resnet18'"),
+        (
+            {"hint_weight": 1.0, "hint_depth": 3},
+            r"^distill\.hint_depth: the teacher has 2 depths; received 3",
+        ),
+    ],
+)
+def test_a_student_that_cannot_be_is_refused_by_its_own_key(
+    tmp_path: Path, dataset: Dataset, members: Path, changes: dict[str, object], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        run(tmp_path, dataset, members, **changes)
 
 
 def test_a_files_classes_may_stand_in_another_order(tmp_path: Path, dataset: Dataset, members: Path) -> None:

@@ -27,7 +27,7 @@ def check() -> None:
     """Check params.yaml and data/raw; nothing is run."""
     from stages.commands.check import check
 
-    check()
+    check(searching=True)
     typer.echo("params.yaml and data/raw are in order")
 
 

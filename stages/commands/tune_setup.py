@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stages import train as training
+from stages.commands.check_training import recipe_faults, searched_networks, train_faults
 from stages.commands.tune_trial import UPWARDS, Recipe
 from stages.lib.config import read_params
 from stages.lib.errors import InputError
@@ -41,6 +42,11 @@ class Setup:
         budget = {"train.epochs": self.params.epochs} if self.params.epochs else {}
         seeds = tuple(range(self.params.seed, self.params.seed + self.params.seeds))
         return Recipe(patched(self.section, budget), self.params.metric, seeds)
+
+    @property
+    def train(self) -> training.Params:
+        """What the first trial trains with."""
+        return training.Params.model_validate_json(json.dumps(self.recipe.section))
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -79,8 +85,6 @@ class Setup:
     def plan(self) -> Plan:
         """The study, as `lib/study.py` takes it."""
         drawn = distributions(self.params.space, training.Params)
-        section = self.recipe.section
-        epochs = section["epochs"] + (section["head_epochs"] if section["init"] != "random" else 0)
         return Plan(
             name=self.name,
             digest=self.digest,
@@ -92,7 +96,7 @@ class Setup:
             },
             sampler=self.params.sampler,
             seed=self.params.seed,
-            pruner=pruner_of(self.params.pruner, epochs),
+            pruner=pruner_of(self.params.pruner, sum(training.epochs_of(self.train).values())),
         )
 
     @cached_property
@@ -131,14 +135,21 @@ def load_setup(params_file: Path, data: Path, name: str) -> Setup:
             f"--study {name!r}: letters, digits, dots, dashes, 64 at most: it names a folder, too"
         )
     raw = read_params(params_file)
-    faults = tune_faults(raw, training.Params)
-    if faults:
-        raise InputError(f"{params_file} has {len(faults)} fault(s):\n" + "\n".join(faults))
+    _refuse(tune_faults(raw, training.Params), params_file)
     params = Params.model_validate_json(json.dumps(raw[TUNE]))
     section = raw[SECTION]
     targets = params.space.get("train.targets")
     votes = section["targets"] == "annotators" or targets is not None
-    return Setup(params, section, load_material(data, votes), name)
+    setup = Setup(params, section, load_material(data, votes), name)
+    image_size = setup.material.dataset.pixels.shape[1]
+    _refuse(train_faults(setup.train, image_size), params_file)
+    _refuse(recipe_faults(setup.train, searched_networks(params.space), image_size), params_file)
+    return setup
+
+
+def _refuse(faults: list[str], params_file: Path) -> None:
+    if faults:
+        raise InputError(f"{params_file} has {len(faults)} fault(s):\n" + "\n".join(faults))
 
 
 def _code() -> dict[str, str]:

@@ -20,8 +20,9 @@ from stages.lib.dataset import Dataset
 from stages.lib.device import torch_device
 from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
-from stages.lib.nets import GROUP, Architecture, initialise
+from stages.lib.nets import Architecture, initialise
 from stages.lib.nets import Classifier as Network
+from stages.lib.network_names import GROUP
 from stages.lib.normalise import Normalisation
 from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import Classification, as_images, forward

@@ -6,19 +6,37 @@ mend the file without opening code.
 
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 from stages.lib.errors import InputError
 from stages.lib.yaml_file import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
+MATCHING = "matching"
+"""The type of a validation error of `matching`."""
+
+NEAR = 0.5
+"""Likeness (difflib's, 0 to 1) from which on a word may be what was meant."""
+
 UNTOLD = "untold"
 """The type of a validation error whose input may hold a password: it is told without what was received."""
+
+
+TAG = "|"
+"""What the tags of a union's kinds begin with: they stand in no file, so no message names them."""
+
+MOST_SHOWN = 60
+"""Characters of a value that a message shows."""
+
+MOST_NAMED = 100
+"""Valid words that are listed where none is close to the given one."""
 
 
 class Section(BaseModel):
@@ -30,6 +48,21 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+
+
+def matching(pattern: str, expected: str, *words: str) -> AfterValidator:
+    """Return a check of text against a whole pattern that says in words what is expected.
+
+    words: whole values that it may have; the message names the one that is near.
+    """
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            near = difflib.get_close_matches(text, words, n=1, cutoff=NEAR)
+            raise PydanticCustomError(MATCHING, f"should be {expected}", {"near": near[0] if near else ""})
+        return text
+
+    return AfterValidator(check)
 
 
 def load_section(model: type[S], section: str, path: Path = PARAMS_FILE) -> S:
@@ -91,15 +124,26 @@ def _own(details: Sequence[Any]) -> list[Any]:
 
 
 def _fault(model: type[Section], section: str, detail: Any) -> str:
-    key = ".".join(str(part) for part in (section, *detail["loc"]))
+    key = ".".join(str(part) for part in (section, *detail["loc"]) if not str(part).startswith(TAG))
     if detail["type"] == "extra_forbidden":
         return f"  {key}: unknown key{nearest(str(detail['loc'][-1]), _names(model, detail['loc']))}"
     if detail["type"] == "missing":
         return f"  {key}: the key is missing"
     if detail["type"] == UNTOLD:
         return f"  {key}: {detail['msg']}"
+    if isinstance(detail["input"], dict) and detail["type"] == "value_error":
+        return _together(key, detail)
     received = _shown(detail["input"])
-    return f"  {key}: {_plain(detail)}; received {received}{_yaml_hint(detail)}"
+    return f"  {key}: {_plain(detail)}; received {received}{_near(detail)}{_yaml_hint(detail)}"
+
+
+def _together(key: str, detail: Any) -> str:
+    """Tell of keys that do not go together: in words that begin with one of them, or with what is asked."""
+    message, given = _plain(detail), json.dumps(detail["input"], ensure_ascii=False, default=str)
+    first = re.match(r"\w*", message)
+    if first and first[0] in detail["input"]:
+        return f"  {key}.{message}"
+    return f"  {key}: {message}" + (f"; received {given}" if len(given) <= MOST_SHOWN else "")
 
 
 def _names(model: type[Section], loc: tuple[int | str, ...]) -> list[str]:
@@ -116,19 +160,38 @@ def _names(model: type[Section], loc: tuple[int | str, ...]) -> list[str]:
 
 def nearest(word: str, valid: list[str]) -> str:
     """Return a clause that names the closest valid word, or all of them where none is close."""
-    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, valid, n=1, cutoff=NEAR)
     if close:
         return f"; did you mean '{close[0]}'?"
+    if len(valid) > MOST_NAMED:
+        return f"; none of the {len(valid)} there are is near"
     return f"; valid here: {', '.join(sorted(valid)) or 'nothing'}"
 
 
 def _plain(detail: Any) -> str:
-    return str(detail["msg"]).removeprefix("Input ")
+    """Return pydantic's message without what only Python knows: its types and what raised it."""
+    message = str(detail["msg"])
+    for before in ("Input ", "Value error, "):
+        message = message.removeprefix(before)
+    return re.sub(
+        r"^[A-Z][a-z]+ should have (at (?:least|most) \d+ \w+)( after validation)?",
+        r"should have \1",
+        message,
+    )
+
+
+def _near(detail: Any) -> str:
+    """Return a clause that names the choice, or the word of `matching`, that is near to what was given."""
+    near = detail.get("ctx", {}).get("near", "")
+    if detail["type"] == "literal_error" and isinstance(detail["input"], str):
+        choices = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+        near = "".join(difflib.get_close_matches(detail["input"], choices, n=1, cutoff=NEAR))
+    return f"; did you mean '{near}'?" if near else ""
 
 
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
-    shown = text if len(text) <= 60 else text[:57] + "..."
+    shown = text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
     return f"{shown} ({type(value).__name__})"
 
 

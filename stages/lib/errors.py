@@ -32,6 +32,15 @@ class BusyError(AssayError):
     exit_code = 75
 
 
+@contextmanager
+def prefixed(before: str) -> Iterator[None]:
+    """Put words in front of an InputError's: the section of a key, where its raiser knows the key alone."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{before}{error}") from error
+
+
 FULL = {errno.ENOSPC: "no space left to write it", errno.EDQUOT: "the user's quota is used up"}
 NOT_ALLOWED = {errno.EACCES: "not allowed", errno.EPERM: "not allowed", errno.EROFS: "it is read-only there"}
 FAILING = {errno.EIO: "the disk failed while it was read or written"}

@@ -18,11 +18,12 @@ from stages.lib.device import torch_device
 from stages.lib.errors import InputError
 from stages.lib.loop import TrainingSet, fit
 from stages.lib.loop_state import LoopState
-from stages.lib.nets import WHITENED, Architecture, Classifier, new_classifier
+from stages.lib.nets import Architecture, Classifier, new_classifier
+from stages.lib.network_names import WHITENED, size_fault
 from stages.lib.normalise import Normalisation, fit_normalisation
 from stages.lib.recipe import Phase, Recipe
 from stages.lib.tasks import as_images, forward
-from stages.lib.whitened_net import fit_whitening, least_side
+from stages.lib.whitened_net import evenly, fit_whitening
 
 SMOOTHING = 0.1
 BATCH_SIZE = 128
@@ -93,15 +94,12 @@ def new_network(
 ) -> Classifier:
     """Build a fold's network for images (N, C, S, S) uint8; InputError if they are too small."""
     channels, side = images.shape[1:3]
-    if side < least_side(how.widths):
-        raise InputError(
-            f"label_noise.widths lists {len(how.widths)} widths, each halving the image: that needs images "
-            f"of {least_side(how.widths)} pixels at least, these have {side}: list fewer"
-        )
+    if fault := size_fault(WHITENED, how.widths, side):
+        raise InputError(f"label_noise.{fault}")
     draws = generator(torch.device("cpu"), "label_noise", how.seed, fold)
     shape = Architecture(channels, side, how.widths, n_classes, WHITENED)
     network = new_classifier(shape, torch.zeros(n_classes), draws).to(images.device)
-    fit_whitening(network.body, images, normalisation)
+    fit_whitening(network.body, images[evenly(len(images))], normalisation)
     return network
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from stages.lib.errors import InputError
 from stages.lib.nets import Architecture, Body, Classifier
+from stages.lib.network_names import depth_fault
 from stages.lib.whitened_net import WhitenedBody
 
 REGRESSOR = "hint_regressor"
@@ -50,8 +51,8 @@ def layer_at(network: Classifier, depth: int, who: str) -> str:
         names = [f"body.blocks.{at}" for at in range(len(body.blocks))]
     else:
         names = [f"body.{entry['module']}" for entry in getattr(body, "feature_info", None) or []]
-    if not 1 <= depth <= len(names):
-        raise InputError(f"distill.hint_depth: {depth}, but the {who} has {len(names)} depths")
+    if fault := depth_fault(depth, len(names), who):
+        raise InputError(fault)
     return names[depth - 1]
 
 

@@ -5,15 +5,14 @@ without_<slug>_seed<k> lacks one, with_<slug>_seed<k> has one more than seed<k>,
 with_<slug>_onto_<base>_seed<k> one more than the networks with <base>.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Discriminator, Field, Tag
 
-from stages.lib.config import Section, parse_section
-from stages.lib.search_space import FIXED, SECTION, Value, patched, value_at
+from stages.lib.config import TAG, Section, matching, parse_section
+from stages.lib.search_space import FIXED, SECTION, Value, key_fault, patched
 
 TAKEN = ("pretraining", "augmentation")
 RESERVED = (*TAKEN, "ensemble", "tta", "distillation")
@@ -32,10 +31,19 @@ WITHOUT = re.compile(r"without_(?P<slug>[a-z0-9_]+)_seed(?P<seed>\d+)")
 WITH = re.compile(r"with_(?P<slug>[a-z0-9_]+?)(_onto_(?P<base>[a-z0-9_]+))?_seed(?P<seed>\d+)")
 
 
+S = TypeVar("S", bound=Section)
+
+
 class Added(Section):
     """Values for keys of train, under the name that tables give them."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9 .+-]{0,40}$")
+    name: Annotated[
+        str,
+        matching(
+            r"[A-Za-z][A-Za-z0-9 .+-]{0,40}",
+            "a letter, then up to 40 letters, digits, spaces, dots, pluses or dashes",
+        ),
+    ]
     set: dict[str, Value] = Field(min_length=1)
 
     @property
@@ -45,11 +53,12 @@ class Added(Section):
 
 
 def _kind(given: object) -> str:
-    return "added" if isinstance(given, dict | Added) else "taken"
+    return f"{TAG}{'added' if isinstance(given, dict | Added) else 'taken'}"
 
 
 Ingredient = Annotated[
-    Annotated[Literal["pretraining", "augmentation"], Tag("taken")] | Annotated[Added, Tag("added")],
+    Annotated[Literal["pretraining", "augmentation"], Tag(f"{TAG}taken")]
+    | Annotated[Added, Tag(f"{TAG}added")],
     Discriminator(_kind),
 ]
 
@@ -65,36 +74,33 @@ def check_names(ingredients: "tuple[Ingredient, ...]") -> "tuple[Ingredient, ...
     for one, slug in zip(ingredients, slugs, strict=True):
         if slugs.count(slug) > 1:
             raise ValueError(f"{slug} stands twice")
-        if isinstance(one, Added) and (slug in RESERVED or "_onto_" in slug):
+        if isinstance(one, Added) and (slug in RESERVED or "_onto_" in f"_{slug}_"):
             raise ValueError(f"the name {one.name!r} is taken: choose another")
     return ingredients
 
 
-def with_added(
-    section: Mapping[str, Any], added: Added, model: type[Section]
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the plain section train with the ingredient, and one line per fault of that."""
-    faults = [fault for key, value in added.set.items() for fault in _key_faults(section, key, value)]
-    if faults:
-        return {}, [f"  ablate.ingredients, {added.name}: {fault}" for fault in faults]
-    changed = patched(section, added.set)
-    refused = parse_section(model, SECTION, {SECTION: changed})[1]
-    if not refused and changed == section:
-        refused = ["train has it already; take it from the list"]
-    return changed, [f"  ablate.ingredients, {added.name}: {fault.strip()}" for fault in refused]
+def with_added(train: S, added: Added) -> tuple[S, list[str]]:
+    """Return train's params with the ingredient, or as they are and one line per fault of that."""
+    section = train.model_dump(mode="json")
+    found = [(key, key_fault(section, key, OWN)) for key in added.set]
+    faults = [f"{key}: {fault}" for key, fault in found if fault]
+    if not faults:
+        parsed, refused = parse_section(type(train), SECTION, {SECTION: patched(section, added.set)})
+        if parsed is not None and parsed != train:
+            return parsed, []
+        faults = refused or ["train has it already; take it from the list"]
+    return train, [f"  ablate.ingredients, {added.name}: {fault.strip()}" for fault in faults]
 
 
-def added_faults(
-    section: Mapping[str, Any], added: Sequence[Added], model: type[Section], *, in_order: bool
-) -> list[str]:
-    """Return one line per fault of ingredients that are added to the plain section train.
+def added_faults(train: Section, added: Sequence[Added], *, in_order: bool) -> list[str]:
+    """Return one line per fault of ingredients that are added to train's params.
 
     in_order: each is also held against those before it, of which any may turn out to be kept.
     """
-    bases: list[tuple[dict[str, Any], tuple[str, ...]]] = [(dict(section), ())]
+    bases: list[tuple[Section, tuple[str, ...]]] = [(train, ())]
     faults: list[str] = []
     for one in added:
-        answers = [(kept, *with_added(base, one, model)) for base, kept in bases]
+        answers = [(kept, *with_added(base, one)) for base, kept in bases]
         refused = next(((kept, why) for kept, _, why in answers if why), None)
         if refused is not None:
             kept, why = refused
@@ -104,18 +110,6 @@ def added_faults(
             bases += [(changed, (*kept, one.name)) for kept, changed, _ in answers]
             del bases[MOST_BASES:]
     return faults
-
-
-def _key_faults(section: Mapping[str, Any], key: str, value: Any) -> list[str]:
-    if key in OWN:
-        return [f"{key} cannot be added: {OWN[key]}"]
-    try:
-        found = value_at(section, key)
-    except (KeyError, TypeError):
-        return [f"there is no key {key}"]
-    if isinstance(found, dict):
-        return [f"{key} is a group of keys; name one of them, not {json.dumps(value)}"]
-    return []
 
 
 def prediction_name(ingredient: Added | str, base: str, seed: int) -> str:

@@ -15,17 +15,11 @@ from torch import nn
 from torch.nn import functional
 
 from stages.lib.errors import InputError
-from stages.lib.whitened_net import WhitenedBody, initialise_kernels, least_side
-
-GROUP = 8
-"""Channels per normalisation group, and so the unit of every width; also what GPU matrix units like."""
+from stages.lib.network_names import GROUP, RESIDUAL, TIMM, WHITENED, size_fault
+from stages.lib.whitened_net import WhitenedBody, initialise_kernels
 
 HEAD_STD = 0.01
 """So small that the first predictions are the class prior, yet not zero, so that gradients reach the body."""
-
-
-RESIDUAL, WHITENED, TIMM = "residual", "whitened", "timm:"
-"""Names of architectures: this module's, lib/whitened_net.py's, and the prefix of timm's."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +37,9 @@ class Architecture:
     name: str = RESIDUAL
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built, by the names of the params that say it."""
-        if self.name.startswith(TIMM):
-            return
-        if self.name not in (RESIDUAL, WHITENED):
-            raise InputError(
-                f"network {self.name!r}: expected {RESIDUAL}, {WHITENED}, or {TIMM} and a name of timm's"
-            )
-        if not self.widths or any(width < GROUP or width % GROUP for width in self.widths):
-            raise InputError(f"widths {list(self.widths)}: every width is a positive multiple of {GROUP}")
-        least = 2 ** (len(self.widths) - 1) if self.name == RESIDUAL else least_side(self.widths)
-        if self.image_size < least:
-            raise InputError(
-                f"widths has {len(self.widths)} stages, each halving the image, so it needs images of "
-                f"{least} pixels at least; ingest.image_size gives {self.image_size}: list fewer widths"
-            )
+        """Refuse what cannot be built; the message begins with the key that says it."""
+        if fault := size_fault(self.name, self.widths, self.image_size):
+            raise InputError(fault)
 
 
 class DropPath(nn.Module):

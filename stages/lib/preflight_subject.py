@@ -9,6 +9,7 @@ from stages.lib.class_plan import ClassPlan
 from stages.lib.counters import epoch_order, generator
 from stages.lib.dataset import Dataset
 from stages.lib.device import torch_device
+from stages.lib.errors import prefixed
 from stages.lib.loop import TrainingSet, prepare
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import fit_normalisation
@@ -116,7 +117,8 @@ def subject_of(
 
 def _network(architecture: Architecture, prior: torch.Tensor, seed: int, device: torch.device) -> Classifier:
     randomness = generator(torch.device("cpu"), "preflight", seed)
-    return new_classifier(architecture, prior.cpu(), randomness).to(device)
+    with prefixed("train."):
+        return new_classifier(architecture, prior.cpu(), randomness).to(device)
 
 
 def lend(n_train: int, n_val: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

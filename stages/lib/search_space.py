@@ -114,6 +114,19 @@ def value_at(section: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def key_fault(section: Mapping[str, Any], key: str, fixed: Mapping[str, str]) -> str:
+    """Say why a dotted key of the plain section `train` cannot be given values; "" where it can."""
+    if key in fixed:
+        return f"it cannot be changed: {fixed[key]}"
+    try:
+        found = value_at(section, key)
+    except (KeyError, TypeError):
+        return f"no such key{nearest(key, _keys({SECTION: section}))}"
+    if isinstance(found, dict):
+        return f"a group of keys; name one of them, such as {_keys(found, f'{key}.')[0]}"
+    return ""
+
+
 def patched(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain section `train` with the values of dotted keys in place."""
     changed = {SECTION: copy.deepcopy(dict(section))}
@@ -169,14 +182,9 @@ def space_faults(
 
 def _faults_of(key: str, drawn: Drawn, model: type[Section], section: Mapping[str, Any]) -> list[str]:
     place = f"  tune.space.{key}:"
-    if key in FIXED:
-        return [f"{place} it cannot be searched: {FIXED[key]}"]
-    try:
-        default = value_at(section, key)
-    except (KeyError, TypeError):
-        return [f"{place} no such key{nearest(key, _keys({SECTION: section}))}"]
-    if isinstance(default, dict):
-        return [f"{place} a group of keys; name one of them, such as {_keys(default, f'{key}.')[0]}"]
+    if fault := key_fault(section, key, FIXED):
+        return [f"{place} {fault}"]
+    default = value_at(section, key)
     if drawn.choices is not None:
         if drawn.text_of(default) is None:
             return [f"{place} the value in params.yaml, {default}, is no choice: it is the first trial"]

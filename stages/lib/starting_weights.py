@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from stages.lib.errors import InputError
-from stages.lib.nets import RESIDUAL, TIMM, Architecture
+from stages.lib.nets import Architecture
+from stages.lib.network_names import TIMM
 from stages.lib.normalise import Normalisation
 from stages.lib.progress import say
 from stages.lib.third_party import read_third_party
@@ -37,18 +37,13 @@ def start_body(
     """Fill `body` and say from where.
 
     The normalisation is the encoder file's, which knows the train split, unless timm's weights bring theirs.
-    InputError where network and init do not go together.
+    That network and init go together is what train's params have seen to.
     """
     if init != "pretrain":
         plain = Start(load_normalisation(encoder, architecture), {}, {"init": init})
         if init == "random":
             return plain
         return _from_elsewhere(body, architecture, init, plain, file, sha256)
-    if architecture.name != RESIDUAL:
-        raise InputError(
-            f"train.init: pretrain, but the pretrain stage trains the {RESIDUAL} network, not "
-            f"{architecture.name}: take init random, timm or file"
-        )
     tensors, card, digest = load_encoder(encoder, architecture)
     body.load_state_dict(tensors)
     return Start(card.normalisation, {"encoder": digest}, {"init": init, "n_matched": len(tensors)})
@@ -58,10 +53,6 @@ def _from_elsewhere(
     body: nn.Module, architecture: Architecture, init: Init, plain: Start, file: str, sha256: str
 ) -> Start:
     if init == "timm":
-        if not architecture.name.startswith(TIMM):
-            raise InputError(
-                f"train.init: timm brings a timm net's weights; train.network is {architecture.name}"
-            )
         name = architecture.name.removeprefix(TIMM)
         tensors, normalisation = hub_weights(name, architecture.channels, architecture.image_size)
         body.load_state_dict(tensors)

@@ -1,7 +1,6 @@
 """Who teaches a student: this run's members, or networks from files, each through the listed views."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,13 @@ from stages.lib.artifacts import read_table
 from stages.lib.dataset import Dataset
 from stages.lib.device import torch_device
 from stages.lib.ensemble import Member
-from stages.lib.errors import InputError
+from stages.lib.errors import InputError, prefixed
 from stages.lib.hints import at_size, captured
-from stages.lib.payload import SAMPLES, weight_files
+from stages.lib.payload import SAMPLES
+from stages.lib.pinned_file import Pinned
 from stages.lib.progress import say
 from stages.lib.relatives import WITHOUT_LABELS, apart_from
+from stages.lib.teacher_files import OTHER, check_pin, files_of
 from stages.lib.views import PLAIN, View, see
 from stages.lib.weights import check_pixels, load_classifier_by_name
 
@@ -95,20 +96,18 @@ def teachers_from(
     normalisations than each other, or when the release's own record says that they learned from what is test
     here, or from an image without a label here that shares a group (N,) with one.
     """
-    files = weight_files(path) if path.is_dir() else {path.stem: path}
-    if not files:
-        raise InputError(
-            f"distill.teacher_file: {path} holds no weights (model.safetensors, seed<k>.safetensors)"
-        )
+    pinned = Pinned("distill.teacher", path, sha256)
+    files = files_of(pinned)
     device = torch_device(dataset.pixels.shape[1])
     found: dict[str, Member] = {}
-    for name, file in files.items():
-        network, card, digest = load_classifier_by_name(file, dataset.classes)
-        check_pixels(file, card, dataset.pixels.shape)
-        found[name] = Member(network.to(device), card, digest)
-    _is_pinned(path, files, found, sha256)
-    if len({(member.card.normalisation, member.card.classes) for member in found.values()}) > 1:
-        raise InputError(f"{path}: its networks were made for different pictures or classes")
+    with prefixed("distill.teacher_file: "):
+        for name, file in files.items():
+            network, card, digest = load_classifier_by_name(file, dataset.classes, OTHER)
+            check_pixels(file, card, dataset.pixels.shape, OTHER)
+            found[name] = Member(network.to(device), card, digest)
+        if len({(member.card.normalisation, member.card.classes) for member in found.values()}) > 1:
+            raise InputError(f"{path}: its networks were made for different pictures or classes")
+    check_pin(pinned, {file: found[name].sha256 for name, file in files.items()})
     if (path / SAMPLES).is_file():
         _saw_no_test(path, dataset, groups, curate)
     else:
@@ -116,17 +115,6 @@ def teachers_from(
             f"{path} does not record what it learned from: where it saw test images, the student is flattered"
         )
     return found
-
-
-def _is_pinned(path: Path, files: Mapping[str, Path], found: Mapping[str, Member], sha256: str) -> None:
-    """Compare with the file's SHA-256, or in a folder with that of what `sha256sum *.safetensors` prints."""
-    lines = [f"{found[name].sha256}  {file.name}\n" for name, file in sorted(files.items())]
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest() if path.is_dir() else found[path.stem].sha256
-    if digest != sha256:
-        raise InputError(
-            f"{path}: its SHA-256 is {digest}, distill.teacher_sha256 says {sha256 or 'nothing'}: it is not "
-            "the teacher that was chosen; if it is the right one, write its hash there"
-        )
 
 
 def _saw_no_test(folder: Path, dataset: Dataset, groups: np.ndarray, curate: Path) -> None:

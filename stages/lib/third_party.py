@@ -5,7 +5,6 @@ safetensors is read as it is. A pickled checkpoint (`.pth`, `.th`, `.pt`) is ope
 file is pinned by its SHA-256, so that nobody can put another one in its place.
 """
 
-import hashlib
 import io
 import json
 import resource
@@ -20,14 +19,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load
 
-from stages.lib.errors import InputError
+from stages.lib.errors import InputError, prefixed
+from stages.lib.pinned_file import Pinned
 
-MOST_BYTES = 8 << 30
 CHILD_SECONDS = 300
 CHILD_BYTES = 2 << 30
 """What the child needs beside four times the file: torch itself."""
 
 SHOWN = 400
+NOTHING_NAMED = 2
+"""The child's exit code where the file is in order and yet holds no weights by name."""
+
 _PICKLES = (b"PK\x03\x04", b"\x80")
 
 
@@ -61,21 +63,13 @@ def read_third_party(path: Path, sha256: str) -> ThirdParty:
 
     InputError when it is not the pinned file, holds no tensors, or anything that is more than tensors.
     """
-    try:
-        content = path.read_bytes() if path.stat().st_size <= MOST_BYTES else b""
-    except OSError as error:
-        raise InputError(f"train.init_file: {path} cannot be read ({error.strerror})") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise InputError(
-            f"{path}: its SHA-256 is {found}, train.init_sha256 says {sha256 or 'nothing'}: it is not the "
-            "file that was chosen; if it is the right one, write its hash there"
-        )
-    if content[8:9] == b"{":
-        return ThirdParty(_from_safetensors(path, content))
-    if content.startswith(_PICKLES):
-        return _in_a_child(path, content)
-    raise InputError(f"{path}: neither safetensors nor a torch checkpoint; nothing else is read")
+    content = Pinned("train.init", path, sha256).content()
+    with prefixed("train.init_file: "):
+        if content[8:9] == b"{":
+            return ThirdParty(_from_safetensors(path, content))
+        if content.startswith(_PICKLES):
+            return _in_a_child(path, content)
+        raise InputError(f"{path}: neither safetensors nor a torch checkpoint; nothing else is read")
 
 
 def _from_safetensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
@@ -99,6 +93,11 @@ def _in_a_child(path: Path, content: bytes) -> ThirdParty:
             )
         except subprocess.TimeoutExpired as error:
             raise InputError(f"{path}: reading took more than {CHILD_SECONDS} s: refused") from error
+        if done.returncode == NOTHING_NAMED:
+            raise InputError(
+                f"{path}: it holds no tensors by name, only a list or other values: save the model's "
+                "state_dict(), as `torch.save(model.state_dict(), …)` does"
+            )
         if done.returncode or not target.exists():
             raise InputError(
                 f"{path}: refused: it is damaged or holds more than tensors, which could run as code: "
@@ -143,6 +142,10 @@ def _size(tensors: Mapping[str, torch.Tensor]) -> int:
     return sum(tensor.numel() for tensor in tensors.values())
 
 
+class NothingNamedError(ValueError):
+    """A checkpoint that is in order and yet holds no weights by name."""
+
+
 def unpickled(source: Path) -> ThirdParty:
     """Read a torch checkpoint's chosen set of named tensors with `weights_only`; ValueError if it cannot."""
     import pickle
@@ -153,11 +156,11 @@ def unpickled(source: Path) -> ThirdParty:
     careless = (TypeError, AttributeError, IndexError, MemoryError, OSError)
     try:
         chosen = chosen_set(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
-        if not chosen.tensors:
-            raise ValueError("no named tensors in it")
         plain = {name: tensor.clone().contiguous() for name, tensor in chosen.tensors.items()}
     except (*expected, *careless) as error:
         raise ValueError(f"{type(error).__name__}: {_reason(error)}") from error
+    if not plain:
+        raise NothingNamedError("no named tensors in it")
     return ThirdParty(plain, chosen.taken, chosen.left)
 
 
@@ -170,7 +173,7 @@ def _reason(error: Exception) -> str:
 
 
 def convert(source: Path, target: Path) -> int:
-    """Be the child: limit yourself, read, write safetensors; 0, or 1 with the reason on stderr."""
+    """Be the child: limit yourself, read, write safetensors; 0, NOTHING_NAMED, or 1 with the reason."""
     from safetensors.torch import save_file
 
     size = source.stat().st_size
@@ -179,6 +182,8 @@ def convert(source: Path, target: Path) -> int:
     resource.setrlimit(resource.RLIMIT_FSIZE, (8 * size + (1 << 20),) * 2)
     try:
         chosen = unpickled(source)
+    except NothingNamedError:
+        return NOTHING_NAMED
     except ValueError as error:
         sys.stderr.write(str(error))
         return 1

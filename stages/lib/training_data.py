@@ -5,26 +5,33 @@ import torch
 
 from stages.lib.class_plan import ClassPlan
 from stages.lib.dataset import Dataset
-from stages.lib.errors import InputError
+from stages.lib.errors import InputError, prefixed
 from stages.lib.feeding import HostImages, images_near, must_stream
 from stages.lib.loop import TrainingSet
-from stages.lib.nets import RESIDUAL, Architecture, Classifier
+from stages.lib.nets import Architecture, Classifier
+from stages.lib.network_names import RESIDUAL
 from stages.lib.normalise import Normalisation
 from stages.lib.tasks import Held, as_images
-from stages.lib.whitened_net import MOST_IMAGES, fit_whitening
+from stages.lib.whitened_net import evenly, fit_whitening
 
 
-def architecture_for(dataset: Dataset, widths: tuple[int, ...], name: str = RESIDUAL) -> Architecture:
-    """Return the network of this name and these widths for this data set's images and classes."""
+def architecture_for(
+    dataset: Dataset, widths: tuple[int, ...], name: str = RESIDUAL, section: str = "train"
+) -> Architecture:
+    """Return the network of this name and these widths for this data set's images and classes.
+
+    InputError names the key of params.yaml's `section` that such images cannot have.
+    """
     _, size, _, channels = dataset.pixels.shape
-    return Architecture(channels, size, widths, len(dataset.classes), name)
+    with prefixed(f"{section}."):
+        return Architecture(channels, size, widths, len(dataset.classes), name)
 
 
 def fit_first_layer(
     network: Classifier, dataset: Dataset, positions: np.ndarray, normalisation: Normalisation
 ) -> None:
     """Compute the first layer from the samples at `positions` (M,), if the network has such a layer."""
-    some = positions[:: max(1, -(-len(positions) // MOST_IMAGES))]
+    some = positions[evenly(len(positions))]
     device = next(network.parameters()).device
     fit_whitening(network.body, as_images(dataset.pixels[some], device), normalisation)
 

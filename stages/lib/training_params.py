@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from stages.lib.config import Section
+from stages.lib.config import Section, matching
 
 if TYPE_CHECKING:
     from stages.lib.augment import Augmentation
@@ -23,6 +23,7 @@ Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_differe
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=8, le=2048, multiple_of=8)], ...], Field(min_length=1, max_length=8)
 ]
+Sha256 = Annotated[str, matching(r"([0-9a-f]{64})?", 'a SHA-256, 64 digits of 0-9 and a-f, or ""')]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -123,6 +124,15 @@ class EngineParams(SteppingParams):
     fine_tune: FineTuneParams
 
     @model_validator(mode="after")
+    def _momentum_falls(self) -> "EngineParams":
+        if self.schedule.kind == "one_cycle" and self.schedule.momentum_low > self.optimizer.momentum:
+            raise ValueError(
+                f"schedule.momentum_low {self.schedule.momentum_low} is above optimizer.momentum "
+                f"{self.optimizer.momentum}: one_cycle goes down to it while the rate is high"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _batches_can_grow(self) -> "EngineParams":
         how = self.schedule
         if how.grow_batch and how.largest_batch <= self.batch_size:
@@ -160,5 +170,13 @@ class EngineParams(SteppingParams):
 class NetworkParams(Section):
     """Which network."""
 
-    network: str = Field(pattern=r"^(residual|whitened|timm:[A-Za-z0-9_.]+)$")
+    network: Annotated[
+        str,
+        matching(
+            r"residual|whitened|timm:[A-Za-z0-9_.]+",
+            "residual, whitened, or timm: and the name of a timm net, such as timm:resnet18",
+            "residual",
+            "whitened",
+        ),
+    ]
     widths: Widths

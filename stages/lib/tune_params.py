@@ -45,8 +45,9 @@ class Params(Section):
 
 
 def tune_faults(raw: Mapping[str, Any], train: type[Section]) -> list[str]:
-    """Return one line per fault of the section, and of its space where `train` is in order itself."""
+    """Return one line per fault of the sections tune and train, or, where both are in order, of the space."""
     params, faults = parse_section(Params, TUNE, raw)
-    if params is None or parse_section(train, SECTION, raw)[0] is None:
+    faults = faults + parse_section(train, SECTION, raw)[1]
+    if params is None or faults:
         return faults
     return space_faults(params.space, train, raw[SECTION], params.epochs)

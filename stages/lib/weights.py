@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from stages.lib.artifacts import atomic
-from stages.lib.errors import InputError
+from stages.lib.errors import InputError, prefixed
 from stages.lib.nets import Architecture, Body, Classifier
 from stages.lib.normalise import Normalisation
 
@@ -33,6 +33,9 @@ MAX_HEADER_BYTES = 10_000_000
 """A header this long would describe 100,000 tensors; more is an attack or a mistake."""
 
 SHOWN_KEYS = 20
+
+MADE_HERE = "the file belongs to other data or params; run `dvc repro`"
+"""What to do about a file of the chain's own that does not fit."""
 
 
 @dataclass(frozen=True)
@@ -81,26 +84,39 @@ def load_classifier(path: Path, classes: Sequence[str]) -> tuple[Classifier, Car
     return _rebuilt(path, classes, in_order=True)
 
 
-def load_classifier_by_name(path: Path, classes: Sequence[str]) -> tuple[Classifier, Card, str]:
-    """Do so for a classifier that predicts these classes in any order: the card says in which."""
-    return _rebuilt(path, classes, in_order=False)
+def load_classifier_by_name(path: Path, classes: Sequence[str], remedy: str) -> tuple[Classifier, Card, str]:
+    """Do so for a classifier that predicts these classes in any order: the card says in which.
+
+    remedy: what to do about a file that does not fit, in the words of whoever named it.
+    """
+    return _rebuilt(path, classes, remedy, in_order=False)
 
 
-def _rebuilt(path: Path, classes: Sequence[str], *, in_order: bool) -> tuple[Classifier, Card, str]:
-    tensors, card, sha256 = _read(path, "classifier")
+def _rebuilt(
+    path: Path, classes: Sequence[str], remedy: str = MADE_HERE, *, in_order: bool
+) -> tuple[Classifier, Card, str]:
+    tensors, card, sha256 = _read(path, "classifier", remedy)
     own, wanted = list(card.classes), list(classes)
-    _same(path, "classes", own if in_order else sorted(own), wanted if in_order else sorted(wanted))
-    _same(path, "number of classes", card.architecture.n_classes, len(classes))
-    network = Classifier(card.architecture)
+    _same(path, "classes", own if in_order else sorted(own), wanted if in_order else sorted(wanted), remedy)
+    _same(path, "number of classes", card.architecture.n_classes, len(classes), remedy)
+    with prefixed(f"{path}: its "):
+        network = Classifier(card.architecture)
     _fits(path, tensors, network)
     network.load_state_dict(tensors)
     return network.eval(), card, sha256
 
 
-def check_pixels(path: Path, card: Card, pixels_shape: tuple[int, ...]) -> None:
+def check_pixels(path: Path, card: Card, pixels_shape: tuple[int, ...], remedy: str = MADE_HERE) -> None:
     """Refuse weights made for other images than (N, H, W, C) of `pixels_shape`."""
     expected = (card.architecture.image_size, card.architecture.image_size, card.architecture.channels)
-    _same(path, "image size and channels", expected, tuple(pixels_shape[1:]))
+    _same(path, "image size and channels", expected, tuple(pixels_shape[1:]), remedy)
+
+
+def read_card(path: Path, remedy: str) -> Card:
+    """Return what a classifier's file says of it, without its weights; InputError where it is none."""
+    card = _card(path, _metadata(path, _content(path, remedy)))
+    _same(path, "kind", card.kind, "classifier", remedy)
+    return card
 
 
 def _shape_of(architecture: Architecture) -> dict[str, object]:
@@ -111,25 +127,26 @@ def _shape_of(architecture: Architecture) -> dict[str, object]:
     }
 
 
-def _same(path: Path, what: str, found: object, expected: object) -> None:
+def _same(path: Path, what: str, found: object, expected: object, remedy: str = MADE_HERE) -> None:
     if found != expected:
-        raise InputError(
-            f"{path}: its {what} is {found}, expected {expected}: the file belongs to other data or params; "
-            f"run `dvc repro`"
-        )
+        raise InputError(f"{path}: its {what} is {found}, expected {expected}: {remedy}")
 
 
-def _read(path: Path, kind: str) -> tuple[dict[str, torch.Tensor], Card, str]:
+def _content(path: Path, remedy: str) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such weights file; run `dvc repro`") from error
+        raise InputError(f"{path}: no such weights file: {remedy}") from error
+
+
+def _read(path: Path, kind: str, remedy: str = MADE_HERE) -> tuple[dict[str, torch.Tensor], Card, str]:
+    content = _content(path, remedy)
     card = _card(path, _metadata(path, content))
-    _same(path, "kind", card.kind, kind)
+    _same(path, "kind", card.kind, kind, remedy)
     try:
         tensors = load(content)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: a damaged safetensors file ({error}); run `dvc repro`") from error
+        raise InputError(f"{path}: a damaged safetensors file ({error}): {remedy}") from error
     _are_finite(path, tensors)
     return tensors, card, hashlib.sha256(content).hexdigest()
 
@@ -152,9 +169,11 @@ def _card(path: Path, metadata: Mapping[str, Any]) -> Card:
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']}")
         shape = facts["architecture"]
+        with prefixed(f"{path}: its "):
+            architecture = Architecture(**(shape | {"widths": tuple(int(n) for n in shape["widths"])}))
         return Card(
             str(facts["kind"]),
-            Architecture(**(shape | {"widths": tuple(int(width) for width in shape["widths"])})),
+            architecture,
             tuple(str(name) for name in facts["classes"]),
             Normalisation(*(tuple(float(x) for x in facts["normalisation"][key]) for key in ("mean", "std"))),
             {str(name): str(digest) for name, digest in facts["parents"].items()},

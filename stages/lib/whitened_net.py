@@ -13,11 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from stages.lib.network_names import KERNEL
+
 if TYPE_CHECKING:
     from stages.lib.normalise import Normalisation
-
-KERNEL = 2
-"""Side of the whitened patches: four neighbouring pixels hold nearly all that neighbours share."""
 
 LEAST_VARIANCE = 5e-4
 """Added to each direction's variance before its root is taken, lest empty ones be blown up (Jordan's)."""
@@ -92,12 +91,6 @@ class WhitenedBody(nn.Module):
         return functional.max_pool2d(features, features.shape[2:]).flatten(1)
 
 
-def least_side(widths: tuple[int, ...]) -> int:
-    """Return the smallest image of which something is left after every halving."""
-    side: int = 2 ** len(widths) + KERNEL - 1
-    return side
-
-
 def initialise_kernels(body: WhitenedBody, randomness: torch.Generator) -> None:
     """Draw every learned kernel as PyTorch's own layers do."""
     for module in body.blocks.modules():
@@ -105,11 +98,18 @@ def initialise_kernels(body: WhitenedBody, randomness: torch.Generator) -> None:
             nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=randomness)
 
 
+def evenly(n: int) -> slice:
+    """Return which of n images the first layer is computed from: MOST_IMAGES of them at most."""
+    return slice(None, None, max(1, -(-n // MOST_IMAGES)))
+
+
 def fit_whitening(body: nn.Module, images: torch.Tensor, normalisation: "Normalisation") -> None:
-    """Compute the first layer from train images (N, C, H, W) uint8, if the body has such a layer."""
+    """Compute the first layer from train images (N, C, H, W) uint8, if the body has such a layer.
+
+    All are put into memory as floats: take the images that `evenly` says.
+    """
     if not isinstance(body, WhitenedBody) or not len(images):
         return
     from stages.lib.normalise import normalise
 
-    step = -(-len(images) // MOST_IMAGES)
-    body.whitening.fit(normalise(images[::step].float() / 255, normalisation))
+    body.whitening.fit(normalise(images.float() / 255, normalisation))

@@ -232,6 +232,23 @@ def test_what_has_not_run_and_what_is_wrong_is_told_before_any_trial(
     with pytest.raises(InputError, match=r"did you mean 'train\.dropout'"):
         search(root)
     write_params(root)
+    whole = (root / "params.yaml").read_text(encoding="utf-8")
+    for line, other, told in (
+        ("epochs: 3", "epochs: thirty", "train.epochs: should be a valid integer"),
+        ("dropout:", "dropuot:", "train.dropuot: unknown key; did you mean 'dropout'"),
+        ("clip_norm: 0.0", "clip_norm: many", "train.clip_norm: should be a valid number"),
+    ):
+        assert f"\n  {line}" in whole
+        wrong = whole.replace(f"\n  {line}", f"\n  {other}", 1)
+        (root / "params.yaml").write_text(wrong, encoding="utf-8")
+        with pytest.raises(InputError, match=told):
+            search(root)
+    (root / "params.yaml").write_text(
+        with_values(whole, {"train.widths": [8] * 5}, "params.yaml"), encoding="utf-8"
+    )
+    with pytest.raises(InputError, match=r"train\.widths: .* are 5 stages"):
+        search(root)
+    write_params(root)
     (root / "data/class_balance/plan.json").unlink()
     with pytest.raises(InputError, match="`make repro` makes it"):
         search(root)

@@ -15,7 +15,8 @@ from stages.lib.checks import Check
 from stages.lib.compiling import Compile, compile_network
 from stages.lib.compiling_check import compiled_gradient
 from stages.lib.counters import generator
-from stages.lib.nets import RESIDUAL, WHITENED, Architecture, new_classifier
+from stages.lib.nets import Architecture, new_classifier
+from stages.lib.network_names import RESIDUAL, WHITENED
 from stages.lib.precision import Precision
 from tests.bars_set import bars_set
 from tests.lib.test_engine import network, task

@@ -2,15 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from stages.lib.config import Section, load_section, load_view, parse_section
+from stages.lib.config import Section, load_section, load_view, matching, parse_section
 from stages.lib.errors import InputError
 from stages.lib.yaml_file import MAX_BYTES, read_yaml
 
@@ -57,7 +57,8 @@ def test_P1_an_unknown_key_is_refused_with_section_and_nearest_key() -> None:
         ("learning_rate", "1e-7", "as a number write 1.0e-07"),
         ("learning_rate", "yes", "ambiguous: write true or false"),
         ("kind", "null", "should be 'plain' or 'fancy'"),
-        ("seeds", "[]", "at least 1 item"),
+        ("kind", "fency", "received \"fency\" .str.; did you mean 'fancy'"),
+        ("seeds", "[]", r"train\.seeds: should have at least 1 item, not 0; received \[\]"),
         ("seeds", "{a: 1}", "should be a valid array"),
     ],
 )
@@ -153,3 +154,38 @@ class Listed(Section):
 def test_a_fault_inside_a_list_is_told_once_with_the_nearest_key() -> None:
     _, faults = parse_section(Listed, "predict", {"predict": {"items": [{"weight": 1.0, "wieght": 2.0}]}})
     assert faults == ["  predict.items.0.wieght: unknown key; did you mean 'weight'?"]
+
+
+class Named(Section):
+    name: Annotated[str, matching("residual|whitened|timm:.+", "one of ours, or timm:<name>", "residual")]
+
+
+class Pair(Section):
+    low: int
+    high: int
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Pair":
+        if self.low == self.high:
+            raise ValueError("expected two numbers")
+        if self.low > self.high:
+            raise ValueError("low is above high: swap them")
+        return self
+
+
+def test_text_of_a_form_is_refused_in_words_with_what_is_near() -> None:
+    assert parse_section(Named, "train", {"train": {"name": "timm:x"}})[1] == []
+    told = [parse_section(Named, "train", {"train": {"name": name}})[1] for name in ("residul", "x")]
+    said = "  train.name: should be one of ours, or timm:<name>; received"
+    assert told == [[f"{said} \"residul\" (str); did you mean 'residual'?"], [f'{said} "x" (str)']]
+
+
+@pytest.mark.parametrize(
+    ("pair", "told"),
+    [
+        ({"low": 3, "high": 2}, "  train.low is above high: swap them"),
+        ({"low": 2, "high": 2}, '  train: expected two numbers; received {"low": 2, "high": 2}'),
+    ],
+)
+def test_keys_that_do_not_go_together_are_told_by_their_own_names(pair: dict[str, int], told: str) -> None:
+    assert parse_section(Pair, "train", {"train": pair})[1] == [told]

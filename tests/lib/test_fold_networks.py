@@ -66,7 +66,7 @@ def test_what_is_unseen_is_not_learned_from() -> None:
 
 
 def test_images_too_small_for_the_widths_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"label_noise\.widths lists 3 widths.*at least, these have 8"):
+    with pytest.raises(InputError, match=r"label_noise\.widths: .* are 3 stages.* of 9 pixels at least"):
         predict_fold(
             np.zeros((4, 8, 8, 3), np.uint8), np.eye(4), np.arange(3), np.array([3]), TOO_DEEP, fold=0
         )

@@ -15,7 +15,8 @@ from stages.lib.counters import epoch_order, generator
 from stages.lib.divergence import DivergedError
 from stages.lib.loop import TrainingSet, batches_of, fit
 from stages.lib.loop_state import LoopState
-from stages.lib.nets import WHITENED, Architecture, Classifier, new_classifier
+from stages.lib.nets import Architecture, Classifier, new_classifier
+from stages.lib.network_names import WHITENED
 from stages.lib.normalise import Normalisation
 from stages.lib.optimizers import BETAS
 from stages.lib.recipe import Phase, Recipe

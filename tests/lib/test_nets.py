@@ -65,7 +65,9 @@ def test_widths_that_no_network_can_have_are_refused(widths: tuple[int, ...]) ->
 
 
 def test_more_halvings_than_the_image_bears_are_refused_naming_both_params() -> None:
-    with pytest.raises(InputError, match=r"widths has 5 stages.*16 pixels.*ingest\.image_size gives 8"):
+    with pytest.raises(
+        InputError, match=r"widths: .*5 stages.*16 pixels.*ingest\.image_size gives 8: list 4"
+    ):
         Architecture(1, 8, (8, 8, 8, 8, 8), 3)
 
 

@@ -46,7 +46,7 @@ def test_the_shipped_space_is_in_order() -> None:
         ({"train.augment": {"low": 0, "high": 1}}, "a group of keys"),
         ({"train.network": {"low": 0, "high": 1}}, "is no number: write its choices"),
         ({"train.augment.flip": {"low": 0, "high": 1}}, "is no number"),
-        ({"train.seeds": {"choices": [[0], [1]]}}, "cannot be searched: a trial has its own seeds"),
+        ({"train.seeds": {"choices": [[0], [1]]}}, "cannot be changed: a trial has its own seeds"),
         ({"train.widths": {"choices": [[24, 48, 96], [8]]}}, "cannot be searched where a trial starts from"),
         ({"train.widths": {"low": 8, "high": 16}}, "is no number: write its choices"),
         ({"embed.cells": {"low": 2, "high": 8}}, "no such key"),

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from stages.lib.errors import InputError
+from stages.lib.pinned_file import MOST_BYTES
 from stages.lib.third_party import chosen_set, read_third_party, unpickled
 
 WEIGHTS = {"module.conv.weight": torch.arange(8.0).reshape(2, 4), "module.conv.bias": torch.ones(2)}
@@ -135,3 +136,17 @@ def test_W9_another_file_in_its_place_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_third_party(tmp_path / "none", "0" * 64)
+
+
+def test_a_file_that_is_too_large_is_told_so_and_not_asked_for_its_hash(tmp_path: Path) -> None:
+    with (tmp_path / "w").open("wb") as sparse:
+        sparse.truncate(MOST_BYTES + 1)
+    with pytest.raises(InputError, match=r"^train\.init_file: .*w is too large: it has 8,589,934,593 bytes"):
+        read_third_party(tmp_path / "w", "0" * 64)
+
+
+def test_a_checkpoint_without_names_is_told_so_and_not_called_dangerous(tmp_path: Path) -> None:
+    torch.save(list(WEIGHTS.values()), tmp_path / "list.pth")
+    with pytest.raises(InputError, match=r"^train\.init_file: .*no tensors by name.*state_dict") as refused:
+        read_third_party(tmp_path / "list.pth", pin(tmp_path / "list.pth"))
+    assert "damaged" not in str(refused.value)

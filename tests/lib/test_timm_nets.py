@@ -12,7 +12,7 @@ from stages.lib.fine_tuning import Tuning, depths, learning_scales
 from stages.lib.nets import Architecture, Classifier, new_classifier
 from stages.lib.normalise import Normalisation
 from stages.lib.starting_weights import start_body
-from stages.lib.timm_nets import hub_weights, timm_body
+from stages.lib.timm_nets import check_body, check_published, hub_weights, timm_body
 from stages.lib.weights import Card, load_classifier, save_weights
 from tests.prepared_data import bars_dataset
 from tests.training_fixture import write_encoder
@@ -56,11 +56,45 @@ def test_it_is_written_and_rebuilt_from_its_card(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("no_such_net", "timm has no net"), ("vgg11", "cannot take images")]
+    ("name", "drop_path", "said"),
+    [
+        ("resnet19", 0.0, "^network: timm has no net 'resnet19'; did you mean 'resnet18'"),
+        ("zzzzqqqq", 0.0, r"no net 'zzzzqqqq'; none of the \d+ there are is near"),
+        (
+            "resnet18.a1_in2k",
+            0.0,
+            "^network: timm's resnet18 has no weights 'a1_in2k'; did you mean 'a1_in1k'",
+        ),
+        ("vgg11", 0.0, "^network: timm's vgg11 cannot take images of 8 pixels"),
+        ("vgg11", 0.1, r"^drop_path: timm's vgg11 has no paths to drop; received 0\.1: set it to 0"),
+    ],
 )
-def test_a_net_that_is_unknown_or_too_large_for_the_images_is_refused(name: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        timm_body(name, 1, 8)
+def test_a_net_that_is_unknown_or_cannot_be_built_so_is_refused(
+    name: str, drop_path: float, said: str
+) -> None:
+    for ask in (lambda: timm_body(name, 1, 8, drop_path), lambda: check_body(name, 8, drop_path)):
+        with pytest.raises(InputError, match=said):
+            ask()
+
+
+def test_a_net_that_can_be_built_is_found_in_order_without_building_it() -> None:
+    check_body("test_resnet", 8, 0.1)
+    check_published("test_resnet")
+    with pytest.raises(InputError, match=r"^init: timm has no pretrained weights for darknet17"):
+        check_published("darknet17")
+
+
+def test_drop_path_reaches_a_net_that_skips_blocks_and_others_refuse_it() -> None:
+    def two_passes(drop_path: float) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        body, _ = timm_body("test_vit", 1, 32, drop_path)
+        images = torch.randn(8, 1, 32, 32)
+        return [body.train()(images) for _ in range(2)]
+
+    assert torch.equal(*two_passes(0.0))
+    assert not torch.equal(*two_passes(0.5))
+    with pytest.raises(InputError, match=r"^drop_path: .*vgg11 has no paths to drop"):
+        timm_body("vgg11", 1, 32, 0.5)
 
 
 def test_hub_weights_that_cannot_be_fetched_are_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,14 +133,3 @@ def test_a_colour_checkpoint_with_another_head_fills_a_grey_body_and_says_so(
         if name not in start.facts["adapted"]
     ]
     assert all(same)
-
-
-@pytest.mark.parametrize(("name", "init"), [("timm:test_resnet", "pretrain"), ("residual", "timm")])
-def test_a_network_and_weights_that_do_not_go_together_are_refused(
-    tmp_path: Path, name: str, init: str
-) -> None:
-    dataset = bars_dataset(30)
-    encoder = write_encoder(tmp_path / "encoder.safetensors", dataset)
-    shape = Architecture(1, 8, (8, 16), 3, name)
-    with pytest.raises(InputError, match=r"train\.init"):
-        start_body(torch.nn.Module(), shape, init, encoder, "", "")  # type: ignore[arg-type]

@@ -84,3 +84,15 @@ def test_batches_that_could_not_grow_are_refused(change: dict[str, object], says
     values["train"]["schedule"] |= change
     _, (fault,) = parse_section(train.Params, "train", values)
     assert says in fault
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "refused"),
+    [("one_cycle", 0.95, True), ("one_cycle", 0.9, False), ("cosine", 0.95, False)],
+)
+def test_one_cycles_momentum_goes_down_and_not_up(kind: str, low: float, refused: bool) -> None:
+    values = read_params()
+    values["train"]["schedule"] |= {"kind": kind, "momentum_low": low}
+    told = "  train.schedule.momentum_low 0.95 is above optimizer.momentum 0.9: one_cycle goes down to it"
+    faults = parse_section(train.Params, "train", values)[1]
+    assert [fault.startswith(told) for fault in faults] == [True] * refused
