@@ -24,7 +24,7 @@ from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.history import Row, figures_of, report_to, write_history
 from stages.lib.progress import say
-from stages.lib.training_params import EngineParams, Epochs, NetworkParams, Seeds
+from stages.lib.training_params import Epochs, Seeds, StartParams
 
 if TYPE_CHECKING:
     import torch
@@ -46,16 +46,12 @@ LOOKED_AT = 256
 """Images that tell which channels are dead: one that answers to none of them answers to next to none."""
 
 
-class Params(EngineParams, NetworkParams, AugmentationParams):
+class Params(StartParams, AugmentationParams):
     """Section `train`."""
 
     seeds: Seeds
-    init: Literal["pretrain", "random", "timm", "file"]
-    init_file: str
-    init_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
     epochs: Epochs
     head_epochs: int = Field(ge=0, le=10_000)
-    body_rate: float = Field(ge=0, le=10)
     dropout: float = Field(ge=0, lt=1)
     drop_path: float = Field(ge=0, lt=1)
     targets: Literal["labels", "annotators"]
@@ -63,17 +59,10 @@ class Params(EngineParams, NetworkParams, AugmentationParams):
 
     @model_validator(mode="after")
     def _goes_together(self) -> "Params":
-        if self.init == "file" and not (self.init_file and self.init_sha256):
-            raise ValueError("init: file needs init_file and init_sha256 (`sha256sum` prints it)")
-        if self.init == "random" and (self.fine_tune.frozen_layers or self.body_rate == 0):
-            raise ValueError("init: random leaves nothing worth freezing: set frozen_layers 0, body_rate 1")
-        if self.init == "pretrain" and self.network != "residual":
+        if self.drop_path and self.network == "whitened":
             raise ValueError(
-                f"init: pretrain needs network: residual, which that stage trains, not {self.network}; "
-                "take init: random or file, or timm for a timm net"
+                "drop_path skips blocks that have a way around them; network: whitened has none: set it to 0"
             )
-        if self.init == "timm" and not self.network.startswith("timm:"):
-            raise ValueError(f"init: timm needs a network of timm (timm:…), not {self.network}")
         return self
 
 

@@ -75,6 +75,7 @@ ENGINE: dict[str, Any] = {
     "fine_tune": FINE_TUNE,
 }
 NETWORK: dict[str, Any] = {"network": "residual", "widths": WIDTHS}
+RANDOM: dict[str, Any] = {"init": "random", "init_file": "", "init_sha256": "", "body_rate": 1.0}
 
 
 def train_params(**changes: Any) -> train.Params:

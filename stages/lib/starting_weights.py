@@ -22,6 +22,23 @@ Init = Literal["pretrain", "random", "timm", "file"]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What train says of where its body starts: init, and the file with its SHA-256 where init is `file`."""
+
+    init: Init = "random"
+    file: str = ""
+    sha256: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the weights are somebody else's, which are there before anything is trained here."""
+        return self.init in ("timm", "file")
+
+
+RANDOM = Origin()
+
+
+@dataclass(frozen=True)
 class Start:
     """normalisation to train with, parents by name and SHA-256, and what was taken, for people to read."""
 
@@ -53,13 +70,17 @@ def start_body(
             )
         body.load_state_dict(tensors)
         return Start(card.normalisation, {"encoder": digest}, {"init": init, "n_matched": len(tensors)})
-    return _from_elsewhere(body, architecture, init, plain, file, sha256)
+    return start_from_elsewhere(body, architecture, Origin(init, file, sha256), card.normalisation)
 
 
-def _from_elsewhere(
-    body: nn.Module, architecture: Architecture, init: Init, plain: Start, file: str, sha256: str
+def start_from_elsewhere(
+    body: nn.Module, architecture: Architecture, origin: Origin, train: Normalisation
 ) -> Start:
-    if init == "timm":
+    """Fill `body` with timm's weights or a file's; `train` is the normalisation of the train split.
+
+    InputError where network and init do not go together.
+    """
+    if origin.init == "timm":
         if not architecture.name.startswith(TIMM):
             raise InputError(
                 f"train.init: timm brings a timm net's weights; train.network is {architecture.name}"
@@ -69,8 +90,8 @@ def _from_elsewhere(
         body.load_state_dict(tensors)
         fetched = {name: tensor.contiguous() for name, tensor in tensors.items()}
         parents = {"timm": hashlib.sha256(save(fetched)).hexdigest()}
-        return Start(normalisation, parents, {"init": init, "n_matched": len(tensors)})
-    found = match_weights(file, read_third_party(Path(file), sha256), body)
+        return Start(normalisation, parents, {"init": origin.init, "n_matched": len(tensors)})
+    found = match_weights(origin.file, read_third_party(Path(origin.file), origin.sha256), body)
     current: dict[str, torch.Tensor] = body.state_dict()
     body.load_state_dict(current | found.tensors)
-    return Start(plain.normalisation, {"init_file": sha256}, {"init": init, **found.facts()})
+    return Start(train, {"init_file": origin.sha256}, {"init": origin.init, **found.facts()})

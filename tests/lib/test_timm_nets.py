@@ -63,6 +63,19 @@ def test_a_net_that_is_unknown_or_too_large_for_the_images_is_refused(name: str,
         timm_body(name, 1, 8)
 
 
+def test_drop_path_reaches_a_net_that_skips_blocks_and_others_refuse_it() -> None:
+    def two_passes(drop_path: float) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        body, _ = timm_body("test_vit", 1, 32, drop_path)
+        images = torch.randn(8, 1, 32, 32)
+        return [body.train()(images) for _ in range(2)]
+
+    assert torch.equal(*two_passes(0.0))
+    assert not torch.equal(*two_passes(0.5))
+    with pytest.raises(InputError, match=r"vgg11 does not take .*drop_path"):
+        timm_body("vgg11", 1, 32, 0.5)
+
+
 def test_hub_weights_that_cannot_be_fetched_are_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
