@@ -42,8 +42,8 @@ def pretrain_params(**changes: Any) -> pretrain.Params:
     )
 
 
-def pretrain_view() -> pretrain.TrainView:
-    return pretrain.TrainView(**AUGMENTATION, widths=WIDTHS)
+def pretrain_view(init: Any = "pretrain") -> pretrain.TrainView:
+    return pretrain.TrainView(**AUGMENTATION, init=init, widths=WIDTHS)
 
 
 OPTIMIZER: dict[str, Any] = {"kind": "adamw", "momentum": 0.9, "matrix_rate": 0.02}

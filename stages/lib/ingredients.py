@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from stages.lib.config import Section, parse_section
-from stages.lib.search_space import FIXED, SECTION, Value, patched, value_at
+from stages.lib.search_space import FIXED, NO_BODY, SECTION, Value, lacks_body, patched, value_at
 
 TAKEN = ("pretraining", "augmentation")
 RESERVED = (*TAKEN, "ensemble", "tta", "distillation")
@@ -115,7 +115,7 @@ def _key_faults(section: Mapping[str, Any], key: str, value: Any) -> list[str]:
         return [f"there is no key {key}"]
     if isinstance(found, dict):
         return [f"{key} is a group of keys; name one of them, not {json.dumps(value)}"]
-    return []
+    return [f"{key} cannot be added: {NO_BODY}"] if lacks_body(section, key, [value]) else []
 
 
 def prediction_name(ingredient: Added | str, base: str, seed: int) -> str:

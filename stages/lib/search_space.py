@@ -8,7 +8,7 @@ first trial, from which a sampler learns too.
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -47,6 +47,17 @@ FIXED = {
     "train.init_sha256": "it belongs to a file; change both in params.yaml",
 }
 """Keys of train that no trial can change, and why."""
+
+NO_BODY = (
+    "`pretrain` trains a body only where train.init is pretrain: write that into params.yaml, run the chain, "
+    "and go from there"
+)
+
+
+def lacks_body(section: Mapping[str, Any], key: str, values: Iterable[Any]) -> bool:
+    """Say whether one of a key's values starts from a pretrained body that the plain section leaves out."""
+    return key == "train.init" and "pretrain" in values and section["init"] != "pretrain"
+
 
 DIGITS = 4
 """Significant digits of a drawn number: more tell nothing, and make a patch hard to read."""
@@ -171,6 +182,8 @@ def _faults_of(key: str, drawn: Drawn, model: type[Section], section: Mapping[st
     if drawn.choices is not None:
         if drawn.text_of(default) is None:
             return [f"{place} the value in params.yaml, {default}, is no choice: it is the first trial"]
+        if lacks_body(section, key, drawn.choices):
+            return [f"{place} {NO_BODY}"]
         return []
     if isinstance(default, bool) or not isinstance(default, int | float):
         return [f"{place} {default!r} is no number: write its choices"]

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -15,10 +15,9 @@ from stages.lib.nets import RESIDUAL, TIMM, Architecture
 from stages.lib.normalise import Normalisation
 from stages.lib.third_party import read_third_party
 from stages.lib.timm_nets import hub_weights
+from stages.lib.training_params import Init
 from stages.lib.weight_matching import match_weights
-from stages.lib.weights import load_encoder
-
-Init = Literal["pretrain", "random", "timm", "file"]
+from stages.lib.weights import load_encoder, load_normalisation
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,19 @@ def start_body(
     own = Architecture(
         architecture.channels, architecture.image_size, architecture.widths, architecture.n_classes
     )
+    if init != "pretrain":
+        normalisation = load_normalisation(encoder, own)
+        if init == "random":
+            return Start(normalisation, {}, {"init": init})
+        return start_from_elsewhere(body, architecture, Origin(init, file, sha256), normalisation)
+    if architecture.name != RESIDUAL:
+        raise InputError(
+            f"train.init: pretrain, but the pretrain stage trains the {RESIDUAL} network, not "
+            f"{architecture.name}: take init random, timm or file"
+        )
     tensors, card, digest = load_encoder(encoder, own)
-    plain = Start(card.normalisation, {}, {"init": init})
-    if init == "random":
-        return plain
-    if init == "pretrain":
-        if architecture.name != RESIDUAL:
-            raise InputError(
-                f"train.init: pretrain, but the pretrain stage trains the {RESIDUAL} network, not "
-                f"{architecture.name}: take init random, timm or file"
-            )
-        body.load_state_dict(tensors)
-        return Start(card.normalisation, {"encoder": digest}, {"init": init, "n_matched": len(tensors)})
-    return start_from_elsewhere(body, architecture, Origin(init, file, sha256), card.normalisation)
+    body.load_state_dict(tensors)
+    return Start(card.normalisation, {"encoder": digest}, {"init": init, "n_matched": len(tensors)})
 
 
 def start_from_elsewhere(

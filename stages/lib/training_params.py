@@ -23,6 +23,7 @@ Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_differe
 Widths = Annotated[
     tuple[Annotated[int, Field(ge=8, le=2048, multiple_of=8)], ...], Field(min_length=1, max_length=8)
 ]
+Init = Literal["pretrain", "random", "timm", "file"]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -171,7 +172,7 @@ class NetworkParams(Section):
 class StartParams(EngineParams, NetworkParams):
     """Where the body starts, and how that goes together with the network and with what learns."""
 
-    init: Literal["pretrain", "random", "timm", "file"]
+    init: Init
     init_file: str
     init_sha256: str = Field(pattern=r"^([0-9a-f]{64})?$")
     body_rate: float = Field(ge=0, le=10)
