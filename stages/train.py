@@ -189,6 +189,8 @@ def run(
     context: Context,
 ) -> dict[str, Any]:
     """Train the network of one seed."""
+    import torch
+
     from stages.lib.checkpoint import CheckpointStore
     from stages.lib.followed import write_followed
     from stages.lib.net_report import describe
@@ -205,7 +207,8 @@ def run(
     )
     costs = describe(state.network, card.architecture.channels, card.architecture.image_size)
     save_weights(out / MODEL, state.averaged.state_dict(), card)
-    write_json(out / NETWORK, {"network": params.network, "start": start.facts, **costs})
+    same_bits = {"deterministic": torch.are_deterministic_algorithms_enabled()}
+    write_json(out / NETWORK, {"network": params.network, "start": start.facts, **same_bits, **costs})
     write_history(out / "history.csv", state.history)
     val_ids = [dataset.sample_ids[row] for row in dataset.part("val")]
     write_followed(out / "followed.csv", state.history, val_ids)

@@ -70,6 +70,7 @@ ENGINE: dict[str, Any] = {
     "patience": 0,
     "precision": "float32",
     "compile": "eager",
+    "deterministic": False,
     "optimizer": OPTIMIZER,
     "schedule": SCHEDULE,
     "fine_tune": FINE_TUNE,

@@ -47,6 +47,7 @@ class Recipe:
     patience: int = 0
     precision: Precision = "float32"
     compiled: Compile = "eager"
+    deterministic: bool = False
 
     @property
     def epochs(self) -> int:

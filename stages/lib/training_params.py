@@ -123,6 +123,7 @@ class EngineParams(SteppingParams):
     patience: int = Field(ge=0, le=100_000)
     precision: Literal["float32", "bfloat16", "float16"]
     compile: Literal["eager", "default", "reduce-overhead", "max-autotune"]
+    deterministic: bool
     optimizer: OptimizerParams
     schedule: ScheduleParams
     fine_tune: FineTuneParams
@@ -156,6 +157,7 @@ class EngineParams(SteppingParams):
             patience=self.patience,
             precision=self.precision,
             compiled=self.compile,
+            deterministic=self.deterministic,
             rule=UpdateRule(**self.optimizer.model_dump()),
             schedule=Schedule(**self.schedule.model_dump()),
             tuning=Tuning(**self.fine_tune.model_dump()),
