@@ -81,7 +81,7 @@ def told_of_missing_algorithms() -> Iterator[None]:
             raise
         what = str(error).partition(" does not have")[0]
         raise InputError(
-            f"{what}, which this network needs to learn, has no algorithm in PyTorch that gives the same bits "
+            f"{what}, which this network learns by, has no algorithm in PyTorch that gives the same bits "
             "each time; take another network or, on a GPU, train.deterministic: false"
         ) from error
 
