@@ -37,6 +37,7 @@ from stages.lib.ingredients import (
 from stages.lib.predictions import Predictions, write_predictions
 from stages.lib.progress import say
 from stages.lib.recipe_gain import Gain, recipe_gain
+from stages.lib.training_params import NOTHING_KEPT
 from stages.lib.truth import Truth, load_truth
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ UNCHANGED: dict[str, Any] = {
     "erase_share": 0.0,
     "cutout": 0.0,
     "mix_share": 0.0,
+    "mixup_alpha": 0.0,
+    "cutmix_alpha": 0.0,
+    "paste": False,
 }
 """The keys of train.augment that leave every image as it is."""
 
@@ -82,7 +86,7 @@ def without(params: training.Params, ingredient: str) -> training.Params:
     """Return train's params without one ingredient."""
     if ingredient == "augmentation":
         return params.model_copy(update={"augment": params.augment.model_copy(update=UNCHANGED)})
-    free = params.fine_tune.model_copy(update={"frozen_layers": 0})
+    free = params.fine_tune.model_copy(update=NOTHING_KEPT)
     return params.model_copy(update={"init": "random", "body_rate": 1.0, "fine_tune": free})
 
 

@@ -9,6 +9,7 @@ Reads ingest, curate, split and class_balance; writes checks.json and those. Sou
 Training Neural Networks (2019). On at most 2,048 train and 1,024 val images, whatever the data set's size.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,15 +27,13 @@ from stages.lib.config import Section
 from stages.lib.dataset import load_dataset
 from stages.lib.errors import InputError
 from stages.lib.progress import say
-from stages.lib.training_params import EngineParams, NetworkParams, Seed
+from stages.lib.training_params import Seed, StartParams
 
 if TYPE_CHECKING:
     from stages.lib.checks import Check
     from stages.lib.preflight_subject import Subject
     from stages.lib.recipe import Recipe
-
-RATE_STEPS = 100
-"""Steps of the learning-rate range test: twenty for each power of ten."""
+    from stages.lib.starting_weights import Origin
 
 
 class Params(Section):
@@ -47,21 +46,32 @@ class Params(Section):
     doublings: int = Field(ge=0, le=10)
 
 
-class TrainView(EngineParams, NetworkParams, AugmentationParams):
+class TrainView(StartParams, AugmentationParams):
     """The recipe that is to be checked."""
 
 
 def recipe_of(train: TrainView, seed: int) -> "Recipe":
     """Return one epoch of the recipe that `train` follows: last weights kept, no early end, not compiled.
 
-    A short run has no val loss for a plateau to wait for: its rate stays, as before the first one.
+    The body learns as train says where it starts from weights that are there already; body_rate 0 is all of
+    its layers frozen. A short run has no val loss for a plateau to wait for: its rate stays, as before the
+    first one.
     """
     from stages.lib.recipe import Phase
 
-    recipe = train.recipe((Phase("short", 1, body_rate=1.0),), train.augmentation(), seed)
+    rate = train.body_rate if origin_of(train).elsewhere else 1.0
+    recipe = train.recipe((Phase("short", 1, body_rate=rate or 1.0),), train.augmentation(), seed)
+    tuning = recipe.tuning if rate else replace(recipe.tuning, frozen_layers=sys.maxsize)
     how = recipe.schedule
     steady = replace(how, kind="constant") if how.kind == "plateau" else how
-    return replace(recipe, schedule=steady, ema_decay=0.0, patience=0, compiled="eager")
+    return replace(recipe, schedule=steady, ema_decay=0.0, patience=0, compiled="eager", tuning=tuning)
+
+
+def origin_of(train: TrainView) -> "Origin":
+    """Return where the body starts."""
+    from stages.lib.starting_weights import Origin
+
+    return Origin(train.init, train.init_file, train.init_sha256)
 
 
 def batch_as_seen(subject: "Subject") -> np.ndarray:
@@ -111,21 +121,21 @@ def run(
 ) -> dict[str, Any]:
     """Run every check and write what it found; then InputError tells every one that failed."""
     from stages.lib.preflight_checks import Budget, Record, compiled_group, every_check
-    from stages.lib.preflight_subject import part_of, sample_of, subject_of
-    from stages.lib.rate_test import rate_test
+    from stages.lib.preflight_subject import sample_of, subject_of
+    from stages.lib.stand_in import range_test
     from stages.lib.training_data import architecture_for
 
     dataset = sample_of(load_dataset(ingest, curate, split), params.seed)
     plan = read_plan(class_balance, dataset.classes)
     recipe = recipe_of(train, params.seed)
     architecture = architecture_for(dataset, train.widths, train.network)
-    subject = subject_of(dataset, plan, recipe, architecture, params.batch_size)
+    subject = subject_of(dataset, plan, recipe, architecture, params.batch_size, origin_of(train))
     budget, record = Budget(params.overfit_steps, params.short_run_steps, params.doublings), Record()
     draw(out, subject, dataset.classes)  # first: it may show why a check cannot even be measured
     checks = [*every_check(dataset, subject, budget, record), *compiled_group(subject, train.compile)]
     for line in table_of(checks).splitlines():
         say(line)
-    rates = rate_test(subject.network, *part_of(subject, subject.learned), recipe, RATE_STEPS)
+    rates = record.judged.rates if record.judged else range_test(subject)
     suggested = f"{rates.suggested:.2g}" if rates.suggested else "no rate"
     advice = f"the range test suggests {suggested} as learning_rate, which is {recipe.learning_rate:.2g}"
     say(advice)
@@ -138,6 +148,7 @@ def run(
         "n_checks": len(checks),
         "n_passed": sum(check.passed for check in checks),
         "suggested_learning_rate": rates.suggested,
+        "judged_learning_rate": (record.judged.subject if record.judged else subject).recipe.learning_rate,
         "checks": {check.name: check.value for check in checks},
     }
 

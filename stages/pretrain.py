@@ -4,7 +4,8 @@ A denoising autoencoder (Vincent et al., Stacked Denoising Autoencoders, JMLR 11
 noisy ones with holes; its body is what `train` starts from. It sees train, val, neutral and unlabelled
 images, never test. The normalisation comes from the train split alone and travels with the weights.
 
-An image without a label that is related to a test image (lib/relatives.py) is left out.
+An image without a label that is related to a test image (lib/relatives.py) is left out. Where `train.init` is
+not `pretrain`, nobody starts from the body: then only the normalisation is written.
 
 Reads ingest, duplicates, curate and split; writes encoder.safetensors and history.csv.
 """
@@ -16,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from stages.lib.artifacts import read_json
+from stages.lib.artifacts import read_json, write_csv
 from stages.lib.augment_params import AugmentationParams
 from stages.lib.cli import Context, stage_main
 from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import InputError
 from stages.lib.history import figures_of, report_to, write_history
 from stages.lib.normalise import fit_normalisation
+from stages.lib.progress import say
 from stages.lib.relatives import WITHOUT_LABELS, apart_from, groups_of
-from stages.lib.training_params import OnePhaseParams, Widths
+from stages.lib.training_params import Init, OnePhaseParams, Widths
 
 if TYPE_CHECKING:
     from stages.lib.checkpoint import CheckpointStore
@@ -49,8 +51,9 @@ class Params(OnePhaseParams):
 
 
 class TrainView(AugmentationParams):
-    """What pretraining shares with `train`: the body it is made for, and the augmentation."""
+    """What pretraining shares with `train`: who starts from its body, the body's size, the augmentation."""
 
+    init: Init
     widths: Widths
 
 
@@ -113,7 +116,7 @@ def run(
     train: TrainView,
     context: Context,
 ) -> dict[str, Any]:
-    """Train the autoencoder and keep its body."""
+    """Train the autoencoder and keep its body, if train starts from it."""
     from stages.lib.checkpoint import CheckpointStore
     from stages.lib.net_report import count_parameters
     from stages.lib.training_data import architecture_for
@@ -124,6 +127,12 @@ def run(
     dataset = without_relatives_of_test(whole, groups_of(duplicates, curate, whole))
     normalisation = fit_normalisation(dataset.pixels[dataset.part("train")])
     architecture = architecture_for(dataset, train.widths)
+    card = Card("encoder", architecture, dataset.classes, normalisation, parents={})
+    if train.init != "pretrain":
+        say(f"no body is pretrained, because train.init is {train.init}; only the normalisation is written")
+        save_weights(out / ENCODER, {}, card)
+        write_csv(out / "history.csv", ("epoch", "train_loss", "val_loss"), [])
+        return {"trained": False, "epochs": 0}
     store = CheckpointStore(context.checkpoints, context.key)
     # Images are not mixed: there are no targets to mix.
     recipe = params.one_phase("reconstruct", replace(train.augmentation(), mix_share=0.0))
@@ -131,14 +140,11 @@ def run(
         dataset, normalisation, architecture, params, recipe, store, report_to(context.journal)
     )
     body = state.averaged.get_submodule("body")
-    save_weights(
-        out / ENCODER,
-        body.state_dict(),
-        Card("encoder", architecture, dataset.classes, normalisation, parents={}),
-    )
+    save_weights(out / ENCODER, body.state_dict(), card)
     write_history(out / "history.csv", state.history)
     store.retire()
     return {
+        "trained": True,
         "n_images": len(dataset.part(*SEEN)),
         "n_copies_left_out": len(whole.part(*SEEN)) - len(dataset.part(*SEEN)),
         "n_parameters": count_parameters(body),

@@ -25,7 +25,7 @@ from stages.lib.dataset import Dataset, load_dataset
 from stages.lib.errors import prefixed
 from stages.lib.history import Row, figures_of, report_to, write_history
 from stages.lib.progress import say
-from stages.lib.training_params import EngineParams, Epochs, NetworkParams, Seeds, Sha256
+from stages.lib.training_params import Epochs, Seeds, StartParams
 
 if TYPE_CHECKING:
     import torch
@@ -47,16 +47,12 @@ LOOKED_AT = 256
 """Images that tell which channels are dead: one that answers to none of them answers to next to none."""
 
 
-class Params(EngineParams, NetworkParams, AugmentationParams):
+class Params(StartParams, AugmentationParams):
     """Section `train`."""
 
     seeds: Seeds
-    init: Literal["pretrain", "random", "timm", "file"]
-    init_file: str
-    init_sha256: Sha256
     epochs: Epochs
     head_epochs: int = Field(ge=0, le=10_000)
-    body_rate: float = Field(ge=0, le=10)
     dropout: float = Field(ge=0, lt=1)
     drop_path: float = Field(ge=0, lt=1)
     targets: Literal["labels", "annotators"]
@@ -64,17 +60,10 @@ class Params(EngineParams, NetworkParams, AugmentationParams):
 
     @model_validator(mode="after")
     def _goes_together(self) -> "Params":
-        if self.init == "file" and not (self.init_file and self.init_sha256):
-            raise ValueError("init: file needs init_file and init_sha256 (`sha256sum` prints it)")
-        if self.init == "random" and (self.fine_tune.frozen_layers or self.body_rate == 0):
-            raise ValueError("init: random leaves nothing worth freezing: set frozen_layers 0, body_rate 1")
-        if self.init == "pretrain" and self.network != "residual":
+        if self.drop_path and self.network == "whitened":
             raise ValueError(
-                f"init: pretrain needs network: residual, which that stage trains, not {self.network}; "
-                "take init: random or file, or timm for a timm net"
+                "drop_path skips blocks that have a way around them; network: whitened has none: set it to 0"
             )
-        if self.init == "timm" and not self.network.startswith("timm:"):
-            raise ValueError(f"init: timm needs a network of timm (timm:…), not {self.network}")
         return self
 
 
@@ -207,6 +196,8 @@ def run(
     context: Context,
 ) -> dict[str, Any]:
     """Train the network of one seed."""
+    import torch
+
     from stages.lib.checkpoint import CheckpointStore
     from stages.lib.followed import write_followed
     from stages.lib.net_report import describe
@@ -223,7 +214,8 @@ def run(
     )
     costs = describe(state.network, card.architecture.channels, card.architecture.image_size)
     save_weights(out / MODEL, state.averaged.state_dict(), card)
-    write_json(out / NETWORK, {"network": params.network, "start": start.facts, **costs})
+    same_bits = {"deterministic": torch.are_deterministic_algorithms_enabled()}
+    write_json(out / NETWORK, {"network": params.network, "start": start.facts, **same_bits, **costs})
     write_history(out / "history.csv", state.history)
     val_ids = [dataset.sample_ids[row] for row in dataset.part("val")]
     write_followed(out / "followed.csv", state.history, val_ids)

@@ -38,7 +38,7 @@ from stages.lib.preflight_subject import Subject, subject_of
 from stages.lib.recipe import Recipe
 from stages.lib.tasks import Classification, Held
 from tests.prepared_data import bars, split_names
-from tests.training_fixture import AUGMENTATION, ENGINE, NETWORK, STEPPING, UNCHANGED, even_plan
+from tests.training_fixture import AUGMENTATION, ENGINE, NETWORK, RANDOM, STEPPING, UNCHANGED, even_plan
 
 Patch = pytest.MonkeyPatch
 BUDGET = Budget(overfit_steps=60, short_run_steps=60, doublings=2)
@@ -80,7 +80,9 @@ def caught_by(setup: Setup, bug: Bug) -> str | None:
         bug.code(patch)
         given = bug.dataset(setup.dataset)
         recipe = bug.recipe(preflight.recipe_of(setup.train, seed=0))
-        subject = bug.subject(subject_of(given, setup.plan, recipe, setup.architecture, setup.batch_size))
+        origin = preflight.origin_of(setup.train)
+        built = subject_of(given, setup.plan, recipe, setup.architecture, setup.batch_size, origin)
+        subject = bug.subject(built)
         try:
             failed = (c for c in every_check(setup.dataset, subject, setup.budget, Record()) if not c.passed)
             first = next(failed, None)
@@ -106,7 +108,7 @@ def colour_bars(n: int, side: int = 8, seed: int = 0) -> tuple[np.ndarray, np.nd
 
 
 def view(**changes: Any) -> preflight.TrainView:
-    return preflight.TrainView(**STEPPING | ENGINE | NETWORK | AUGMENTATION | changes)
+    return preflight.TrainView(**STEPPING | ENGINE | NETWORK | AUGMENTATION | RANDOM | changes)
 
 
 def base(*, imbalanced: bool = False) -> Setup:
@@ -118,7 +120,7 @@ def base(*, imbalanced: bool = False) -> Setup:
         rare = np.flatnonzero(labels == 0)[8:]
         kept = np.setdiff1d(np.arange(300), rare)
         pixels, labels = pixels[kept], labels[kept]
-    return Setup(dataset_of(pixels, labels, 3), even_plan(3), view())
+    return Setup(dataset_of(pixels, labels, 3), even_plan(3), view(init="pretrain"))
 
 
 # Bugs in the code that trains
@@ -341,6 +343,7 @@ BUGS = (
     Bug("images and labels shuffled apart", dataset=_apart, trains=True),
     Bug("learning rate 1,000 times too high", recipe=lambda r: replace(r, learning_rate=10.0)),
     Bug("learning rate a million times too low", recipe=lambda r: replace(r, learning_rate=1e-8)),
+    Bug("learning rate 100,000 times too low", recipe=lambda r: replace(r, learning_rate=1e-7)),
     Bug("units dead", subject=_dead),
     Bug("head drawn too large", subject=_large_head),
     Bug("val normalised by other statistics", subject=_other_statistics),
@@ -579,7 +582,22 @@ HEALTHY: dict[str, Callable[[], Setup]] = {
         _bars(240, 8), LONG, **_nested("schedule", grow_batch=True, largest_batch=64)
     ),
     "bars, first layer frozen, rates by depth": lambda: _even(
-        _bars(240, 8), LONG, **_nested("fine_tune", frozen_layers=1, layer_decay=0.7)
+        _bars(240, 8), LONG, init="pretrain", **_nested("fine_tune", frozen_layers=1, layer_decay=0.7)
+    ),
+    "bars, the whole body frozen": lambda: _even(
+        _bars(240, 8), LONG, init="pretrain", **_nested("fine_tune", frozen_layers=3)
+    ),
+    "bars, the rate of fine-tuning": lambda: _even(_bars(90, 8), LONG, init="pretrain", learning_rate=1e-4),
+    "digits, the rate of careful fine-tuning": lambda: _even(
+        digits(600), LONG, widths=(24, 48, 96), init="pretrain", learning_rate=3e-5, batch_size=64
+    ),
+    "digits, rates by depth at a low rate": lambda: _even(
+        digits(600),
+        LONG,
+        init="pretrain",
+        learning_rate=3e-4,
+        batch_size=64,
+        **_nested("fine_tune", layer_decay=0.65),
     ),
     "bars, clipped gradients in four parts": lambda: _even(
         _bars(240, 8), LONG, clip_norm=1.0, micro_batches=4

@@ -163,6 +163,20 @@ def test_a_killed_run_takes_up_what_it_had_trained(
         assert (killed / "out/predictions" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_a_random_body_learns_as_such_whatever_train_keeps_of_a_pretrained_one() -> None:
+    kept = {"frozen_layers": 1, "layer_decay": 0.7, "hold_statistics": True}
+    bare = ablate.without(train_params(body_rate=0.1, fine_tune=kept), "pretraining")
+    assert bare == train_params(init="random", body_rate=1.0)
+
+
+def test_without_augmentation_nothing_is_half_said() -> None:
+    from stages.lib.augment_params import AugmentSection
+
+    mixed = AugmentSection(**UNCHANGED | {"mix_share": 0.5, "mixup_alpha": 0.4, "flip": True})
+    bare = ablate.without(train_params(augment=mixed), "augmentation")
+    assert bare.augment == AugmentSection(**UNCHANGED)
+
+
 def test_what_train_lacks_already_cannot_be_taken_away(prepared: Path, tmp_path: Path) -> None:
     from stages.lib.augment_params import AugmentSection
 

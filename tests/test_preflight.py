@@ -12,15 +12,16 @@ from stages.lib.artifacts import read_csv, read_json
 from stages.lib.batch_picture import COLUMNS, TILE
 from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
+from stages.lib.stand_in import RATE_STEPS
 from stages.lib.training_data import architecture_for
 from tests.prepared_data import bars_dataset, write_prepared
-from tests.training_fixture import AUGMENTATION, ENGINE, NETWORK, STEPPING, WIDTHS, even_plan
+from tests.training_fixture import AUGMENTATION, ENGINE, NETWORK, RANDOM, STEPPING, WIDTHS, even_plan
 
 PARAMS = preflight.Params(seed=0, batch_size=12, overfit_steps=60, short_run_steps=40, doublings=0)
 
 
 def view(**changes: object) -> preflight.TrainView:
-    return preflight.TrainView(**STEPPING | ENGINE | NETWORK | AUGMENTATION | changes)
+    return preflight.TrainView(**STEPPING | ENGINE | NETWORK | AUGMENTATION | RANDOM | changes)
 
 
 def run(folder: Path, dataset: Dataset, train: preflight.TrainView | None = None) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def test_healthy_data_pass_every_check_and_leave_a_picture(tmp_path: Path) -> No
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.size[0] == COLUMNS * TILE
     rates = read_csv(tmp_path / "out/rates.csv")
-    assert 10 < len(rates) <= preflight.RATE_STEPS
+    assert 10 < len(rates) <= RATE_STEPS
     assert 1e-4 < metrics["suggested_learning_rate"] < 0.1
 
 

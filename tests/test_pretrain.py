@@ -10,16 +10,17 @@ from stages.lib.dataset import Dataset
 from stages.lib.errors import InputError
 from stages.lib.normalise import fit_normalisation
 from stages.lib.training_data import architecture_for
-from stages.lib.weights import load_encoder
+from stages.lib.weights import load_encoder, load_normalisation
+from stages.train import fit_classifier
 from tests.prepared_data import Folders, bars_dataset, with_copies, write_prepared
-from tests.training_fixture import WIDTHS, context, pretrain_params, pretrain_view
+from tests.training_fixture import WIDTHS, context, even_plan, pretrain_params, pretrain_view, train_params
 
 
-def run(folder: Path, dataset: Dataset, passed: bool = True) -> dict[str, float]:
-    return run_in(write_prepared(folder, dataset), folder, passed)
+def run(folder: Path, dataset: Dataset, passed: bool = True, init: str = "pretrain") -> dict[str, float]:
+    return run_in(write_prepared(folder, dataset), folder, passed, init)
 
 
-def run_in(folders: Folders, folder: Path, passed: bool = True) -> dict[str, float]:
+def run_in(folders: Folders, folder: Path, passed: bool = True, init: str = "pretrain") -> dict[str, float]:
     write_json(folder / "preflight" / "checks.json", {"passed": passed, "checks": []})
     (folder / "out").mkdir()
     return pretrain.run(
@@ -30,7 +31,7 @@ def run_in(folders: Folders, folder: Path, passed: bool = True) -> dict[str, flo
         split=folders.split,
         preflight=folder / "preflight",
         out=folder / "out",
-        train=pretrain_view(),
+        train=pretrain_view(init),
         context=context(folder),
     )
 
@@ -46,6 +47,26 @@ def test_the_encoder_says_what_it_is_and_its_normalisation_is_that_of_train(tmp_
     assert [row["epoch"] for row in history] == ["1", "2"]
     assert float(history[-1]["val_loss"]) == metrics["val_loss"]
     assert not (tmp_path / "checkpoints" / "k").exists()
+
+
+@pytest.mark.parametrize("init", ["random", "timm", "file"])
+def test_where_nobody_starts_from_the_body_none_is_trained_and_train_gets_the_normalisation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], init: str
+) -> None:
+    dataset = bars_dataset(60)
+    monkeypatch.setattr(pretrain, "fit_autoencoder", lambda *_: pytest.fail("trained"))
+    metrics = run(tmp_path, dataset, init=init)
+    assert metrics == {"trained": False, "epochs": 0}
+    assert f"no body is pretrained, because train.init is {init}" in capsys.readouterr().err
+    assert read_csv(tmp_path / "out/history.csv") == []
+    path = tmp_path / "out/encoder.safetensors"
+    shape = architecture_for(dataset, WIDTHS)
+    assert load_normalisation(path, shape) == fit_normalisation(dataset.pixels[dataset.part("train")])
+    with pytest.raises(InputError, match=r"no body.*dvc repro pretrain"):
+        load_encoder(path, shape)
+    state, card, _ = fit_classifier(dataset, even_plan(3), path, train_params(init="random", epochs=1), 0)
+    assert card.normalisation == load_normalisation(path, shape)
+    assert state.epoch == 1
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:

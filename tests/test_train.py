@@ -179,6 +179,18 @@ def test_a_network_and_an_init_that_do_not_go_together_are_refused_by_the_params
         assert fault.startswith("  ablate.ingredients, it: ")
 
 
+def test_no_recipe_asks_for_a_pretrained_body_where_none_is_trained() -> None:
+    raw = read_params()
+    space = {"train.init": {"choices": ["random", "pretrain"]}}
+    given = {"ingredients": [{"name": "it", "set": {"train.init": "pretrain"}}], "adding": "each"}
+    assert tune_faults({**raw, "tune": {**raw["tune"], "space": space}}, train.Params) == []
+    scratch = {**raw, "train": {**raw["train"], "init": "random"}}
+    (fault,) = tune_faults({**scratch, "tune": {**raw["tune"], "space": space}}, train.Params)
+    assert "only where train.init is pretrain" in fault
+    (fault,) = param_faults({**scratch, "ablate": given})
+    assert "only where train.init is pretrain" in fault
+
+
 def test_a_train_split_without_images_is_refused(tmp_path: Path) -> None:
     dataset = bars_dataset(30)
     empty = replace(dataset, split=np.where(dataset.split == "train", "val", dataset.split))

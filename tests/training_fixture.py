@@ -42,8 +42,8 @@ def pretrain_params(**changes: Any) -> pretrain.Params:
     )
 
 
-def pretrain_view() -> pretrain.TrainView:
-    return pretrain.TrainView(**AUGMENTATION, widths=WIDTHS)
+def pretrain_view(init: Any = "pretrain") -> pretrain.TrainView:
+    return pretrain.TrainView(**AUGMENTATION, init=init, widths=WIDTHS)
 
 
 OPTIMIZER: dict[str, Any] = {"kind": "adamw", "momentum": 0.9, "matrix_rate": 0.02}
@@ -70,11 +70,13 @@ ENGINE: dict[str, Any] = {
     "patience": 0,
     "precision": "float32",
     "compile": "eager",
+    "deterministic": False,
     "optimizer": OPTIMIZER,
     "schedule": SCHEDULE,
     "fine_tune": FINE_TUNE,
 }
 NETWORK: dict[str, Any] = {"network": "residual", "widths": WIDTHS}
+RANDOM: dict[str, Any] = {"init": "random", "init_file": "", "init_sha256": "", "body_rate": 1.0}
 
 
 def train_params(**changes: Any) -> train.Params:

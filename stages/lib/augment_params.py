@@ -51,8 +51,38 @@ class AugmentSection(Section):
     def _nothing_half_said(self) -> Self:
         if self.erase_area[0] > self.erase_area[1]:
             raise ValueError("erase_area is [least, most]: the first must not exceed the second")
-        if self.mix_share and not (self.mixup_alpha or self.cutmix_alpha or self.paste):
+        kinds = [
+            name
+            for name, on in (
+                ("mixup_alpha", self.mixup_alpha > 0),
+                ("cutmix_alpha", self.cutmix_alpha > 0),
+                ("paste", self.paste),
+            )
+            if on
+        ]
+        if self.mix_share and not kinds:
             raise ValueError("mix_share asks for mixing, but mixup_alpha, cutmix_alpha and paste are off")
+        if kinds and not self.mix_share:
+            raise ValueError(
+                f"{' and '.join(kinds)}: no image is mixed while mix_share is 0; raise it, or switch them off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _does_what_it_asks_for(self) -> Self:
+        for asked, nothing in (
+            (self.blur_share > 0 and self.blur_sigma == 0, "blur_share asks for blur, but blur_sigma is 0"),
+            (
+                self.downscale_share > 0 and self.downscale_min == 1,
+                "downscale_share asks for fewer pixels, but downscale_min 1.0 keeps them all",
+            ),
+            (
+                self.policy == "randaugment" and self.policy_magnitude == 0,
+                "policy randaugment changes next to nothing at policy_magnitude 0: raise it, or set none",
+            ),
+        ):
+            if asked:
+                raise ValueError(nothing)
         return self
 
     def value(self) -> "Augmentation":

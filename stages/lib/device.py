@@ -6,11 +6,13 @@ And how they lie there while a network learns: `ready_to_learn` costs nothing an
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from stages.lib.errors import MachineError
+from stages.lib.errors import InputError, MachineError
 from stages.lib.threads import THREADS
 
 VARIABLE = "ASSAY_DEVICE"
@@ -46,19 +48,42 @@ def _parse(asked: str) -> torch.device:
     return torch.device(asked)
 
 
-def ready_to_learn(network: nn.Module, images: torch.Tensor) -> None:
+def ready_to_learn(network: nn.Module, images: torch.Tensor, *, deterministic: bool = False) -> None:
     """Lay the network out as its images (N, C, H, W) lie, fix the algorithms, and keep freed memory at hand.
 
-    On a CPU only those algorithms are used that give the same bits each time. torch then also fills every new
-    tensor with NaN, to show who reads what nobody wrote; nothing here does, and it costs 5 % of a step.
+    On a CPU, and elsewhere where it is asked for, only those algorithms are used that give the same bits each
+    time. torch then also fills every new tensor with NaN, to show who reads what nobody wrote; nothing here
+    does, and it costs 5 % of a step.
     """
     # Not where the device is chosen: it imports a second's worth of torch that inference goes without.
-    torch.use_deterministic_algorithms(images.device.type == "cpu")
+    torch.use_deterministic_algorithms(deterministic or images.device.type == "cpu")
+    if deterministic:
+        os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if images.device.type == "cpu":
         keep_freed_memory()
     if images.shape[-1] > SMALL_SIDE:
         network.to(memory_format=torch.channels_last)
+
+
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""cuBLAS gives the same bits each time only with workspaces of fixed sizes; NVIDIA names two, this is the
+faster one (cuBLAS documentation, Results Reproducibility). torch refuses matrix products without."""
+
+
+@contextmanager
+def told_of_missing_algorithms() -> Iterator[None]:
+    """Turn torch's refusal of an operation that cannot give the same bits each time into InputError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "does not have a deterministic implementation" not in str(error):
+            raise
+        what = str(error).partition(" does not have")[0]
+        raise InputError(
+            f"{what}, which this network learns by, has no algorithm in PyTorch that gives the same bits "
+            "each time; take another network or, on a GPU, train.deterministic: false"
+        ) from error
 
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3

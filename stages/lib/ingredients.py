@@ -82,7 +82,7 @@ def check_names(ingredients: "tuple[Ingredient, ...]") -> "tuple[Ingredient, ...
 def with_added(train: S, added: Added) -> tuple[S, list[str]]:
     """Return train's params with the ingredient, or as they are and one line per fault of that."""
     section = train.model_dump(mode="json")
-    found = [(key, key_fault(section, key, OWN)) for key in added.set]
+    found = [(key, key_fault(section, key, OWN, (value,))) for key, value in added.set.items()]
     faults = [f"{key}: {fault}" for key, fault in found if fault]
     if not faults:
         parsed, refused = parse_section(type(train), SECTION, {SECTION: patched(section, added.set)})

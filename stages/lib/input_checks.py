@@ -34,6 +34,12 @@ MOST_FLAT = 0.1
 """A tenth, as `ingest.max_quarantine_fraction`: more is the folder's fault, not a picture's."""
 
 
+def restated(part: torch.Tensor, brought: Normalisation, own: Normalisation) -> torch.Tensor:
+    """Return images (N, C, H, W) normalised by what weights brought as if by the train split's statistics."""
+    was, wanted = ([torch.tensor(v).to(part)[:, None, None] for v in (n.mean, n.std)] for n in (brought, own))
+    return (part * was[1] + was[0] - wanted[0]) / wanted[1]
+
+
 def normalised_train(parts: Sequence[torch.Tensor]) -> Check:
     """Measure how far the worst channel of normalised train images is from mean 0, deviation 1.
 

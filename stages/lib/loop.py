@@ -19,7 +19,7 @@ from stages.lib.augment_mix import Mix, mixed
 from stages.lib.checkpoint import CheckpointStore
 from stages.lib.compiling import compile_network
 from stages.lib.counters import epoch_order, generator, seed_layers
-from stages.lib.device import ready_to_learn
+from stages.lib.device import ready_to_learn, told_of_missing_algorithms
 from stages.lib.divergence import mean_loss, require_numbers
 from stages.lib.errors import InputError
 from stages.lib.feeding import HostImages
@@ -86,7 +86,7 @@ def fit(
     """
     team = team_on(data.images.device)
     for network in (state.network, state.averaged):
-        ready_to_learn(network, data.images)
+        ready_to_learn(network, data.images, deterministic=recipe.deterministic)
     compile_network(state.network, data.images.device, recipe.compiled)
     if store is not None and (saved := store.load_newest()) is not None:
         state.restore(*saved)
@@ -95,7 +95,7 @@ def fit(
     tell = report or _ignore
     for row in state.history:
         tell(row)
-    with termination_request() as request:
+    with termination_request() as request, told_of_missing_algorithms():
         for epoch in track(range(state.epoch, recipe.epochs), label):
             if stopping.is_over(state.history, recipe):
                 say(f"{label}: no better val loss for {recipe.patience} epochs, ended after {state.epoch}")

@@ -3,7 +3,7 @@
 A generator, so that who wants only the first fault (the mutation suite) need not pay for the rest.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -17,6 +17,7 @@ from stages.lib.dataset import Dataset
 from stages.lib.preflight_subject import Subject, part_of
 from stages.lib.progress import say
 from stages.lib.short_run import ShortRun
+from stages.lib.stand_in import Judged, judged
 from stages.lib.tasks import CHUNK, forward
 
 LOOKED_AT = 64
@@ -37,25 +38,38 @@ class Budget:
 
 @dataclass
 class Record:
-    """What later checks build on: the short run, and the verdicts so far."""
+    """What later checks build on: by what a stand-in is judged, the short run, and the verdicts so far."""
 
+    judged: Judged | None = None
     run: ShortRun | None = None
     checks: list[Check] = field(default_factory=list)
 
 
 def every_check(dataset: Dataset, subject: Subject, budget: Budget, record: Record) -> Iterator[Check]:
-    """Yield every check once; `record` keeps them, and the run that later ones build on."""
-    for group in (
-        lambda: input_group(dataset, subject),
-        lambda: start_group(subject),
-        lambda: patiently(_by_heart(subject), budget.overfit_steps, budget.doublings),
-        lambda: patiently(_in_a_short_run(subject, record), budget.short_run_steps, budget.doublings),
-        lambda: trained_group(subject, record, budget.doublings),
-        lambda: blind_group(subject, record, budget.short_run_steps, budget.doublings),
-    ):
-        for check in group():
-            record.checks.append(check)
-            yield check
+    """Yield every check once; `record` keeps them, and what later ones build on.
+
+    A check by which a stand-in was not judged as its recipe says, says so.
+    """
+    for group in _groups(dataset, subject, budget, record):
+        for check in group:
+            note = record.judged.note if record.judged else ""
+            record.checks.append(replace(check, why=f"{check.why}; {note}") if note else check)
+            yield record.checks[-1]
+
+
+def _groups(dataset: Dataset, subject: Subject, budget: Budget, record: Record) -> Iterator[Iterable[Check]]:
+    yield input_group(dataset, subject)
+    yield start_group(subject)
+    if subject.stands_in:
+        record.judged = judged(subject)
+        subject = record.judged.subject
+        if record.judged.note:
+            say(record.judged.note)
+        yield record.judged.checks()
+    yield patiently(_by_heart(subject), budget.overfit_steps, budget.doublings)
+    yield patiently(_in_a_short_run(subject, record), budget.short_run_steps, budget.doublings)
+    yield trained_group(subject, record, budget.doublings)
+    yield blind_group(subject, record, budget.short_run_steps, budget.doublings)
 
 
 def input_group(dataset: Dataset, subject: Subject) -> Iterator[Check]:
@@ -64,8 +78,12 @@ def input_group(dataset: Dataset, subject: Subject) -> Iterator[Check]:
     train, network = subject.data.normalisation, subject.network
     yield input_checks.labels_fit(dataset.labels[rows], len(subject.data.images), len(dataset.classes))
     yield input_checks.pixels_vary(dataset.pixels[rows])
-    everything = torch.arange(len(rows), device=subject.device)
-    yield input_checks.normalised_train([subject.plain(part) for part in torch.split(everything, CHUNK)])
+    parts = [
+        subject.plain(part) for part in torch.split(torch.arange(len(rows), device=subject.device), CHUNK)
+    ]
+    if subject.brought:
+        parts = [input_checks.restated(part, *subject.brought) for part in parts]
+    yield input_checks.normalised_train(parts)
     pixels = dataset.pixels[rows[some.cpu().numpy()]]
     with input_checks.Seen(network.eval()) as seen, torch.no_grad():
         subject.task.loss(network, subject.plain(some), some, subject.randomness("loss"))
@@ -80,7 +98,8 @@ def input_group(dataset: Dataset, subject: Subject) -> Iterator[Check]:
         few.logits(network)
     pixels = dataset.pixels[subject.held_rows[:LOOKED_AT]]
     yield input_checks.as_decoded("held_as_decoded", torch.cat(seen.inputs), pixels, train)
-    yield input_checks.normalised_val(dataset.pixels[dataset.part("val")], train)
+    own = subject.brought.own if subject.brought else train
+    yield input_checks.normalised_val(dataset.pixels[dataset.part("val")], own)
     yield input_checks.held_apart(subject.data.images[subject.learned], subject.held.images)
     if subject.recipe.augmentation is not None:
         images = subject.data.images[some].float() / 255

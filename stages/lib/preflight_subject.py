@@ -1,6 +1,7 @@
 """What preflight looks at: a new network and the data it is about to learn from."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from stages.lib.device import torch_device
 from stages.lib.errors import prefixed
 from stages.lib.loop import TrainingSet, prepare
 from stages.lib.nets import Architecture, Classifier, new_classifier
-from stages.lib.normalise import fit_normalisation
+from stages.lib.normalise import Normalisation, fit_normalisation
 from stages.lib.recipe import Recipe
+from stages.lib.starting_weights import RANDOM, Origin, start_from_elsewhere
 from stages.lib.tasks import Classification, Held
 from stages.lib.training_data import (
     architecture_for,
@@ -34,9 +36,19 @@ NARROW = (8,)
 """Channels of the smallest network there is, which a larger one must not learn worse than."""
 
 
+class Brought(NamedTuple):
+    """The normalisation that weights from elsewhere were trained with, and the train split's own."""
+
+    theirs: Normalisation
+    own: Normalisation
+
+
 @dataclass(frozen=True)
 class Subject:
     """A new network with what it is about to learn from: the task without smoothing.
+
+    stands_in: it is random where training will start from weights that are not there yet. brought: where
+    weights from elsewhere come with their own normalisation, theirs and the train split's.
 
     batch (B,) are positions of one random batch in the training set, learned (M,) those that a short run
     learns from: the others are in `held`, with val. train_rows (N,) and held_rows are where those samples lie
@@ -55,6 +67,8 @@ class Subject:
     held_rows: np.ndarray
     true_labels: torch.Tensor
     log_prior: torch.Tensor
+    stands_in: bool = False
+    brought: Brought | None = None
 
     @property
     def device(self) -> torch.device:
@@ -80,19 +94,27 @@ def sample_of(dataset: Dataset, seed: int) -> Dataset:
 
 
 def subject_of(
-    dataset: Dataset, plan: ClassPlan, recipe: Recipe, architecture: Architecture, batch_size: int
+    dataset: Dataset,
+    plan: ClassPlan,
+    recipe: Recipe,
+    architecture: Architecture,
+    batch_size: int,
+    origin: Origin = RANDOM,
 ) -> Subject:
-    """Build network, task and data as `train` does."""
+    """Build network, task and data as `train` does; the body starts at its weights if they are there yet."""
     device = torch_device(dataset.pixels.shape[1])
     rows, val_rows = dataset.part("train"), dataset.part("val")
-    normalisation = fit_normalisation(dataset.pixels[rows])
-    data = training_set(dataset, rows, normalisation, device, plan)
+    own = normalisation = fit_normalisation(dataset.pixels[rows])
     labels, prior = labels_of(dataset, rows, device), log_prior(dataset, rows, plan, device)
     networks = [
         _network(built, prior, recipe.seed, device)
         for built in (architecture, architecture_for(dataset, NARROW))
     ]
-    fit_first_layer(networks[0], dataset, rows, normalisation)
+    if origin.elsewhere:
+        normalisation = start_from_elsewhere(networks[0].body, architecture, origin, own).normalisation
+    else:
+        fit_first_layer(networks[0], dataset, rows, normalisation)
+    data = training_set(dataset, rows, normalisation, device, plan)
     task = Classification(labels, torch.from_numpy(plan.loss).float().to(device), 0.0, val=None)
     learned, lent = lend(len(rows), len(val_rows), recipe.seed)
     held_rows = np.r_[val_rows, rows[lent]]
@@ -112,6 +134,8 @@ def subject_of(
         held_rows,
         torch.from_numpy(dataset.labels[rows]).to(device),
         prior,
+        stands_in=origin.init == "pretrain",
+        brought=None if normalisation == own else Brought(normalisation, own),
     )
 
 

@@ -47,11 +47,17 @@ class Recipe:
     patience: int = 0
     precision: Precision = "float32"
     compiled: Compile = "eager"
+    deterministic: bool = False
 
     @property
     def epochs(self) -> int:
         """All phases' epochs."""
         return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def body_rate(self) -> float:
+        """The last phase's, in which everything learns; 1 where there is none."""
+        return self.phases[-1].body_rate if self.phases else 1.0
 
     def phase_at(self, epoch: int) -> tuple[Phase, int]:
         """Return the phase that `epoch` is in, and the epochs before that phase."""

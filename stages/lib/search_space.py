@@ -8,7 +8,7 @@ first trial, from which a sampler learns too.
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -49,6 +49,17 @@ FIXED = {
 
 WIDTHS, INIT, PRETRAIN = "train.widths", "train.init", "pretrain"
 """Only a body that does not start from the pretrain stage's may have other channels than that."""
+
+NO_BODY = (
+    "`pretrain` trains a body only where train.init is pretrain: write that into params.yaml, run the chain, "
+    "and go from there"
+)
+
+
+def lacks_body(section: Mapping[str, Any], key: str, values: Iterable[Any]) -> bool:
+    """Say whether one of a key's values starts from a pretrained body that the plain section leaves out."""
+    return key == "train.init" and "pretrain" in values and section["init"] != "pretrain"
+
 
 DIGITS = 4
 """Significant digits of a drawn number: more tell nothing, and make a patch hard to read."""
@@ -114,8 +125,10 @@ def value_at(section: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def key_fault(section: Mapping[str, Any], key: str, fixed: Mapping[str, str]) -> str:
-    """Say why a dotted key of the plain section `train` cannot be given values; "" where it can."""
+def key_fault(
+    section: Mapping[str, Any], key: str, fixed: Mapping[str, str], values: Iterable[Any] = ()
+) -> str:
+    """Say why a dotted key of the plain section `train` cannot be given these values; "" where it can."""
     if key in fixed:
         return f"it cannot be changed: {fixed[key]}"
     try:
@@ -124,7 +137,7 @@ def key_fault(section: Mapping[str, Any], key: str, fixed: Mapping[str, str]) ->
         return f"no such key{nearest(key, _keys({SECTION: section}))}"
     if isinstance(found, dict):
         return f"a group of keys; name one of them, such as {_keys(found, f'{key}.')[0]}"
-    return ""
+    return NO_BODY if lacks_body(section, key, values) else ""
 
 
 def patched(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +195,7 @@ def space_faults(
 
 def _faults_of(key: str, drawn: Drawn, model: type[Section], section: Mapping[str, Any]) -> list[str]:
     place = f"  tune.space.{key}:"
-    if fault := key_fault(section, key, FIXED):
+    if fault := key_fault(section, key, FIXED, drawn.choices or ()):
         return [f"{place} {fault}"]
     default = value_at(section, key)
     if drawn.choices is not None:

@@ -62,7 +62,7 @@ class ShortRun:
     def __init__(
         self, network: nn.Module, task: Classification, data: TrainingSet, recipe: Recipe, held: Held
     ) -> None:
-        self._recipe = replace(recipe, phases=())
+        self._recipe, self._body_rate = replace(recipe, phases=()), recipe.body_rate
         self._data = data
         self.state = LoopState.start(copy.deepcopy(network), recipe)
         self.watched = Watched(task, held)
@@ -73,7 +73,7 @@ class ShortRun:
         self.taken.append(steps)
         steps_per_epoch = -(-len(self._data.images) // self._recipe.batch_size)
         epochs = max(LEAST_EPOCHS, -(-steps // steps_per_epoch))
-        phases = (*self._recipe.phases, Phase("short", epochs, body_rate=1.0))
+        phases = (*self._recipe.phases, Phase("short", epochs, self._body_rate))
         self._recipe = replace(self._recipe, phases=phases)
         fit(self.state, self.watched, self._data, self._recipe, label=label)
         return self

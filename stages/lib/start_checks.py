@@ -180,6 +180,7 @@ class FirstSteps:
         self._state = LoopState.start(copy.deepcopy(network), recipe)
         self._task, self._data = task, replace(data, sampling=None)
         self._recipe = replace(recipe, phases=(), batch_size=len(data.images))
+        self._body_rate = recipe.body_rate
 
     @property
     def network(self) -> nn.Module:
@@ -188,7 +189,7 @@ class FirstSteps:
 
     def go_on(self, steps: int) -> "FirstSteps":
         """Take so many more steps."""
-        phases = (*self._recipe.phases, Phase("first", steps, body_rate=1.0))
+        phases = (*self._recipe.phases, Phase("first", steps, self._body_rate))
         self._recipe = replace(self._recipe, phases=phases)
         fit(self._state, self._task, self._data, self._recipe, label="first steps")
         return self
@@ -196,12 +197,13 @@ class FirstSteps:
     def sizes(self) -> list[Check]:
         """Measure how far matrices and kernels moved, as a share of what they were (root mean squares).
 
+        One that starts small on purpose, as a head does, is held against what its shape usually starts at.
         The median is judged: about 0.001 a step is the habit of a training in course (Karpathy), the first
         steps of AdamW are larger.
         """
         ratios = [
-            float((new - old).norm() / old.norm().clamp(min=1e-12))
-            for old, new in self._pairs()
+            float((new - old).norm()) / max(float(old.norm()), least_norm(name, old))
+            for name, old, new in self._changes()
             if old.ndim > 1
         ]
         typical = float(np.median(ratios))
@@ -215,13 +217,24 @@ class FirstSteps:
 
     def unmoved(self) -> Check:
         """Count the parameters that no step has reached."""
-        still = sum(not bool((new != old).any()) for old, new in self._pairs())
+        still = sum(not bool((new != old).any()) for _, old, new in self._changes())
         why = "steps must reach every parameter: the optimiser holds others, or gradients get lost"
         return at_most("unmoved_parameters", still, 0, why)
 
-    def _pairs(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def _changes(self) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
         named = self._state.network.named_parameters()
-        return [(self._before[name], value.detach()) for name, value in named if name in self._wanted]
+        return [(name, self._before[name], value.detach()) for name, value in named if name in self._wanted]
+
+
+def least_norm(name: str, kernel: torch.Tensor) -> float:
+    """Return what a kernel's change is held against at least.
+
+    For the head (out, in), which starts small on purpose, what PyTorch draws for its shape: numbers within
+    1 / sqrt(in). Beside its own start every step looks large, and where the body is frozen no other is made.
+    """
+    if name.startswith(BODY):
+        return 1e-12
+    return float((kernel.numel() / (3 * kernel[0].numel())) ** 0.5)
 
 
 MORE_STEPS = 2

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -16,10 +16,26 @@ from stages.lib.normalise import Normalisation
 from stages.lib.progress import say
 from stages.lib.third_party import read_third_party
 from stages.lib.timm_nets import hub_weights
+from stages.lib.training_params import Init
 from stages.lib.weight_matching import match_weights
 from stages.lib.weights import load_encoder, load_normalisation
 
-Init = Literal["pretrain", "random", "timm", "file"]
+
+@dataclass(frozen=True)
+class Origin:
+    """What train says of where its body starts: init, and the file with its SHA-256 where init is `file`."""
+
+    init: Init = "random"
+    file: str = ""
+    sha256: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the weights are somebody else's, which are there before anything is trained here."""
+        return self.init in ("timm", "file")
+
+
+RANDOM = Origin()
 
 
 @dataclass(frozen=True)
@@ -40,30 +56,30 @@ def start_body(
     That network and init go together is what train's params have seen to.
     """
     if init != "pretrain":
-        plain = Start(load_normalisation(encoder, architecture), {}, {"init": init})
+        normalisation = load_normalisation(encoder, architecture)
         if init == "random":
-            return plain
-        return _from_elsewhere(body, architecture, init, plain, file, sha256)
+            return Start(normalisation, {}, {"init": init})
+        return start_from_elsewhere(body, architecture, Origin(init, file, sha256), normalisation)
     tensors, card, digest = load_encoder(encoder, architecture)
     body.load_state_dict(tensors)
     return Start(card.normalisation, {"encoder": digest}, {"init": init, "n_matched": len(tensors)})
 
 
-def _from_elsewhere(
-    body: nn.Module, architecture: Architecture, init: Init, plain: Start, file: str, sha256: str
+def start_from_elsewhere(
+    body: nn.Module, architecture: Architecture, origin: Origin, train: Normalisation
 ) -> Start:
-    if init == "timm":
+    """Fill `body` with timm's weights or a file's; `train` is the normalisation of the train split."""
+    if origin.init == "timm":
         name = architecture.name.removeprefix(TIMM)
         tensors, normalisation = hub_weights(name, architecture.channels, architecture.image_size)
         body.load_state_dict(tensors)
         fetched = {name: tensor.contiguous() for name, tensor in tensors.items()}
         parents = {"timm": hashlib.sha256(save(fetched)).hexdigest()}
-        return Start(normalisation, parents, {"init": init, "n_matched": len(tensors)})
-    theirs = read_third_party(Path(file), sha256)
-    found = match_weights(file, theirs.tensors, body)
-    say(f"{file}{' ' if theirs.taken else ''}{theirs.taken}: {found.told()}")
+        return Start(normalisation, parents, {"init": origin.init, "n_matched": len(tensors)})
+    theirs = read_third_party(Path(origin.file), origin.sha256)
+    found = match_weights(origin.file, theirs.tensors, body)
+    say(f"{origin.file}{' ' if theirs.taken else ''}{theirs.taken}: {found.told()}")
     current: dict[str, torch.Tensor] = body.state_dict()
     body.load_state_dict(current | found.tensors)
-    return Start(
-        plain.normalisation, {"init_file": sha256}, {"init": init, **theirs.facts(), **found.facts()}
-    )
+    facts = {"init": origin.init, **theirs.facts(), **found.facts()}
+    return Start(train, {"init_file": origin.sha256}, facts)

@@ -1,7 +1,7 @@
 """Keys that several training stages have in common, with their ranges; the values stand in params.yaml."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -24,6 +24,7 @@ Widths = Annotated[
     tuple[Annotated[int, Field(ge=8, le=2048, multiple_of=8)], ...], Field(min_length=1, max_length=8)
 ]
 Sha256 = Annotated[str, matching(r"([0-9a-f]{64})?", 'a SHA-256, 64 digits of 0-9 and a-f, or ""')]
+Init = Literal["pretrain", "random", "timm", "file"]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -109,6 +110,10 @@ class FineTuneParams(Section):
     hold_statistics: bool
 
 
+NOTHING_KEPT: dict[str, Any] = {"layer_decay": 1.0, "frozen_layers": 0, "hold_statistics": False}
+"""The values of fine_tune by which all layers learn alike, as random ones should."""
+
+
 class EngineParams(SteppingParams):
     """Everything that the loop can do beside plain steps."""
 
@@ -119,6 +124,7 @@ class EngineParams(SteppingParams):
     patience: int = Field(ge=0, le=100_000)
     precision: Literal["float32", "bfloat16", "float16"]
     compile: Literal["eager", "default", "reduce-overhead", "max-autotune"]
+    deterministic: bool
     optimizer: OptimizerParams
     schedule: ScheduleParams
     fine_tune: FineTuneParams
@@ -161,6 +167,7 @@ class EngineParams(SteppingParams):
             patience=self.patience,
             precision=self.precision,
             compiled=self.compile,
+            deterministic=self.deterministic,
             rule=UpdateRule(**self.optimizer.model_dump()),
             schedule=Schedule(**self.schedule.model_dump()),
             tuning=Tuning(**self.fine_tune.model_dump()),
@@ -180,3 +187,35 @@ class NetworkParams(Section):
         ),
     ]
     widths: Widths
+
+
+class StartParams(EngineParams, NetworkParams):
+    """Where the body starts, and how that goes together with the network and with what learns."""
+
+    init: Init
+    init_file: str
+    init_sha256: Sha256
+    body_rate: float = Field(ge=0, le=10)
+
+    @model_validator(mode="after")
+    def _starts_somewhere(self) -> "StartParams":
+        if self.init == "file" and not (self.init_file and self.init_sha256):
+            raise ValueError("init: file needs init_file and init_sha256 (`sha256sum` prints it)")
+        if self.init == "random" and self.asks_for_knowledge:
+            raise ValueError(
+                "init: random leaves nothing worth keeping: set body_rate 1 (not 0), and of fine_tune "
+                "frozen_layers 0, layer_decay 1.0 and hold_statistics false"
+            )
+        if self.init == "pretrain" and self.network != "residual":
+            raise ValueError(
+                f"init: pretrain needs network: residual, which that stage trains, not {self.network}; "
+                "take init: random or file, or timm for a timm net"
+            )
+        if self.init == "timm" and not self.network.startswith("timm:"):
+            raise ValueError(f"init: timm needs a network of timm (timm:…), not {self.network}")
+        return self
+
+    @property
+    def asks_for_knowledge(self) -> bool:
+        """Whether some of the body is kept more than the rest: only what knows something is worth that."""
+        return self.body_rate == 0 or self.fine_tune != FineTuneParams(**NOTHING_KEPT)

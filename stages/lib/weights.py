@@ -63,9 +63,19 @@ def load_encoder(path: Path, architecture: Architecture) -> tuple[dict[str, torc
 
     InputError unless it is exactly this architecture's body.
     """
+    tensors, card, sha256 = _of_these_images(path, architecture)
+    if not tensors:
+        raise InputError(
+            f"{path}: it holds a normalisation and no body, as `pretrain` writes it where train.init is not "
+            "pretrain; set it and run `dvc repro pretrain`"
+        )
+    _fits(path, tensors, Body(architecture.channels, architecture.widths))
+    return tensors, card, sha256
+
+
+def _of_these_images(path: Path, architecture: Architecture) -> tuple[dict[str, torch.Tensor], Card, str]:
     tensors, card, sha256 = _read(path, "encoder")
     _same(path, "architecture", _shape_of(card.architecture), _shape_of(architecture))
-    _fits(path, tensors, Body(architecture.channels, architecture.widths))
     return tensors, card, sha256
 
 

@@ -1,3 +1,4 @@
+import os
 import resource
 import sys
 from pathlib import Path
@@ -7,12 +8,21 @@ import torch
 from torch import nn
 
 from stages import train
+from stages.lib import loop
 from stages.lib.blind_networks import blind_network_probs
-from stages.lib.device import SMALL_SIDE, VARIABLE, keep_freed_memory, ready_to_learn, torch_device
-from stages.lib.errors import MachineError
+from stages.lib.device import (
+    CUBLAS_WORKSPACE,
+    SMALL_SIDE,
+    VARIABLE,
+    keep_freed_memory,
+    ready_to_learn,
+    told_of_missing_algorithms,
+    torch_device,
+)
+from stages.lib.errors import InputError, MachineError
 from stages.lib.threads import THREADS
 from tests.prepared_data import bars_dataset
-from tests.training_fixture import even_plan, train_params
+from tests.training_fixture import even_plan, train_params, write_encoder
 
 
 def test_threads_follow_from_the_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +85,38 @@ def test_small_images_stay_as_they_lie_and_photographs_go_channels_last(side: in
     assert network.weight.is_contiguous(memory_format=torch.channels_last) is last
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_elsewhere_than_on_a_cpu_the_same_bits_each_time_are_had_for_the_asking(
+    monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    monkeypatch.setenv(CUBLAS_WORKSPACE, "put back afterwards")
+    monkeypatch.delenv(CUBLAS_WORKSPACE)
+    elsewhere = torch.zeros((1, 3, 8, 8), dtype=torch.uint8, device="meta")
+    ready_to_learn(nn.Conv2d(3, 8, 3), elsewhere, deterministic=asked)
+    assert torch.are_deterministic_algorithms_enabled() is asked
+    assert os.environ.get(CUBLAS_WORKSPACE) == (":4096:8" if asked else None)
+
+
+def test_train_asks_for_them_as_its_params_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, asked = bars_dataset(30), []
+    encoder = write_encoder(tmp_path / "encoder.safetensors", dataset)
+    monkeypatch.setattr(loop, "ready_to_learn", lambda *_, deterministic: asked.append(deterministic))
+    for wanted in (True, False):
+        params = train_params(epochs=1, head_epochs=0, deterministic=wanted)
+        train.fit_classifier(dataset, even_plan(3), encoder, params, 0)
+    assert asked == [True, True, False, False]
+
+
+def test_an_operation_that_has_no_such_algorithm_is_named_with_the_remedy() -> None:
+    pooled, at = nn.functional.max_pool2d(torch.rand(1, 1, 4, 4), 2, return_indices=True)
+    torch.use_deterministic_algorithms(True)
+    remedy = pytest.raises(InputError, match=r"max_unpooling2d.*train\.deterministic: false")
+    with remedy, told_of_missing_algorithms():
+        nn.functional.max_unpool2d(pooled, at, 2)
+    with pytest.raises(RuntimeError, match="something else"), told_of_missing_algorithms():
+        raise RuntimeError("something else")
 
 
 def test_p6_each_process_of_a_team_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,14 @@ from tests.mutations import BUGS, Setup, base
 
 def subject_in(setup: Setup) -> Subject:
     recipe = preflight.recipe_of(setup.train, seed=0)
-    return subject_of(setup.dataset, setup.plan, recipe, setup.architecture, setup.batch_size)
+    origin = preflight.origin_of(setup.train)
+    return subject_of(setup.dataset, setup.plan, recipe, setup.architecture, setup.batch_size, origin)
 
 
 def test_every_check_has_a_name_of_its_own_and_is_recorded() -> None:
     setup, record = base(), Record()
     checks = list(every_check(setup.dataset, subject_in(setup), setup.budget, record))
-    assert len({check.name for check in checks}) == len(checks) == len(record.checks) == 34
+    assert len({check.name for check in checks}) == len(checks) == len(record.checks) == 35
     assert all(check.passed and check.why and check.bound for check in checks)
 
 

@@ -61,6 +61,75 @@ def test_p3_p4_what_no_training_can_use_is_refused_by_its_name(key: str, value: 
     assert any(fault.strip().startswith(f"{section}.") and name in fault for fault in faults)
 
 
+HALF_SAID: list[tuple[dict[str, object], str]] = [
+    ({"mixup_alpha": 0.2}, "mixup_alpha: no image is mixed while mix_share is 0"),
+    ({"cutmix_alpha": 1.0, "paste": True}, "cutmix_alpha and paste: no image is mixed while mix_share is 0"),
+    ({"blur_share": 0.5, "blur_sigma": 0.0}, "blur_share asks for blur, but blur_sigma is 0"),
+    ({"downscale_share": 0.5, "downscale_min": 1.0}, "downscale_min 1.0 keeps them all"),
+    ({"policy": "randaugment", "policy_magnitude": 0}, "next to nothing at policy_magnitude 0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), HALF_SAID)
+def test_an_augmentation_that_is_asked_for_and_cannot_happen_is_refused(
+    changes: dict[str, object], said: str
+) -> None:
+    values = read_params()
+    values["train"]["augment"] |= changes
+    _, (fault,) = parse_section(train.Params, "train", values)
+    assert said in fault
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"blur_share": 0.5},
+        {"downscale_share": 0.5},
+        {"jpeg_share": 0.5},
+        {"erase_share": 0.5},
+        {"cutout": 0.5},
+        {"policy": "randaugment"},
+        {"mix_share": 0.5, "paste": True},
+    ],
+)
+def test_one_key_turns_an_augmentation_on_where_its_size_is_shipped(changes: dict[str, object]) -> None:
+    values = read_params()
+    values["train"]["augment"] |= changes
+    assert parse_section(train.Params, "train", values)[1] == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fine_tune": {"frozen_layers": 1}},
+        {"fine_tune": {"layer_decay": 0.7}},
+        {"fine_tune": {"hold_statistics": True}},
+        {"body_rate": 0.0},
+    ],
+)
+@pytest.mark.parametrize("view", [train.Params, preflight.TrainView])
+def test_nothing_of_a_random_body_is_kept_more_than_the_rest(
+    changes: dict[str, object], view: type[Section]
+) -> None:
+    values = read_params()
+    values["train"]["fine_tune"] |= changes.get("fine_tune", {})
+    values["train"] |= {key: value for key, value in changes.items() if key != "fine_tune"}
+    asked = {"train": {key: values["train"][key] for key in view.model_fields}}
+    assert parse_section(view, "train", asked)[1] == []
+    asked["train"]["init"] = "random"
+    _, (fault,) = parse_section(view, "train", asked)
+    assert "init: random leaves nothing worth keeping" in fault
+
+
+def test_blocks_are_skipped_only_where_there_is_a_way_around_them() -> None:
+    values = read_params()
+    values["train"] |= {"network": "whitened", "init": "random", "drop_path": 0.0}
+    assert parse_section(train.Params, "train", values)[1] == []
+    values["train"]["drop_path"] = 0.2
+    _, (fault,) = parse_section(train.Params, "train", values)
+    assert "network: whitened has none" in fault
+
+
 def test_a_mistyped_augmentation_is_told_its_nearest_key() -> None:
     values = read_params()
     values["train"]["augment"]["mix_up_alpha"] = 0.2
