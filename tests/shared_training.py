@@ -73,7 +73,7 @@ def repaint(recipe: Recipe) -> LoopState:
     images = torch.from_numpy(bars(N)[0]).permute(0, 3, 1, 2)
     network = Autoencoder(Architecture(1, 8, (8, 16), 3))
     initialise(network, generator(CPU, "repaint"))
-    task = Reconstruction(0.5, 0.3, images, FACTS)
+    task = Reconstruction(0.5, 0.3, Held(images, torch.zeros(len(images), dtype=torch.long), FACTS))
     return fit(LoopState.start(network, recipe), task, _data(images), recipe)
 
 

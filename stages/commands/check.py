@@ -22,9 +22,10 @@ from stages.commands.check_training import (
     train_faults,
 )
 from stages.lib.chain import SECTIONS, STAGES
-from stages.lib.config import PARAMS_FILE, Section, nearest, parse_section, read_params
+from stages.lib.config import PARAMS_FILE, Section, parse_section, read_params
 from stages.lib.errors import InputError
 from stages.lib.lock_faults import in_conflict
+from stages.lib.near_words import nearest
 from stages.lib.provenance import DVC_FILE, LOCK_FILE
 from stages.lib.tune_params import TUNE, tune_faults
 from stages.lib.tune_params import Params as Tune

@@ -4,7 +4,6 @@ Defaults live in `params.yaml` alone. A model says type and range; whoever reads
 mend the file without opening code.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -15,15 +14,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
 from stages.lib.errors import InputError
+from stages.lib.near_words import closest, nearest
 from stages.lib.yaml_file import read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
 MATCHING = "matching"
 """The type of a validation error of `matching`."""
-
-NEAR = 0.5
-"""Likeness (difflib's, 0 to 1) from which on a word may be what was meant."""
 
 UNTOLD = "untold"
 """The type of a validation error whose input may hold a password: it is told without what was received."""
@@ -34,9 +31,6 @@ TAG = "|"
 
 MOST_SHOWN = 60
 """Characters of a value that a message shows."""
-
-MOST_NAMED = 100
-"""Valid words that are listed where none is close to the given one."""
 
 
 class Section(BaseModel):
@@ -58,8 +52,7 @@ def matching(pattern: str, expected: str, *words: str) -> AfterValidator:
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            near = difflib.get_close_matches(text, words, n=1, cutoff=NEAR)
-            raise PydanticCustomError(MATCHING, f"should be {expected}", {"near": near[0] if near else ""})
+            raise PydanticCustomError(MATCHING, f"should be {expected}", {"near": closest(text, words)})
         return text
 
     return AfterValidator(check)
@@ -158,16 +151,6 @@ def _names(model: type[Section], loc: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def nearest(word: str, valid: list[str]) -> str:
-    """Return a clause that names the closest valid word, or all of them where none is close."""
-    close = difflib.get_close_matches(word, valid, n=1, cutoff=NEAR)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    if len(valid) > MOST_NAMED:
-        return f"; none of the {len(valid)} there are is near"
-    return f"; valid here: {', '.join(sorted(valid)) or 'nothing'}"
-
-
 def _plain(detail: Any) -> str:
     """Return pydantic's message without what only Python knows: its types and what raised it."""
     message = str(detail["msg"])
@@ -185,7 +168,7 @@ def _near(detail: Any) -> str:
     near = detail.get("ctx", {}).get("near", "")
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):
         choices = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-        near = "".join(difflib.get_close_matches(detail["input"], choices, n=1, cutoff=NEAR))
+        near = closest(detail["input"], choices)
     return f"; did you mean '{near}'?" if near else ""
 
 

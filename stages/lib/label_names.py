@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from stages.lib.config import nearest
 from stages.lib.errors import InputError
+from stages.lib.near_words import nearest
 from stages.lib.progress import say
 
 SHOWN = 20

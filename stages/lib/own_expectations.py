@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from stages.lib.config import Section, nearest, parse_section
+from stages.lib.config import Section, parse_section
 from stages.lib.errors import InputError
 from stages.lib.expectations import Check, Severity, expectation_types, refusals
+from stages.lib.near_words import nearest
 from stages.lib.yaml_file import read_yaml
 
 FILE = "expectations.yaml"

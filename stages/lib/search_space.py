@@ -14,7 +14,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from stages.lib.config import Section, nearest, parse_section
+from stages.lib.config import Section, parse_section
+from stages.lib.near_words import nearest
 
 SECTION = "train"
 

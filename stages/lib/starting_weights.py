@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save
@@ -16,16 +16,18 @@ from stages.lib.normalise import Normalisation
 from stages.lib.progress import say
 from stages.lib.third_party import read_third_party
 from stages.lib.timm_nets import hub_weights
-from stages.lib.training_params import Init
 from stages.lib.weight_matching import match_weights
 from stages.lib.weights import load_encoder, load_normalisation
+
+if TYPE_CHECKING:
+    from stages.lib.training_params import Init
 
 
 @dataclass(frozen=True)
 class Origin:
     """What train says of where its body starts: init, and the file with its SHA-256 where init is `file`."""
 
-    init: Init = "random"
+    init: "Init" = "random"
     file: str = ""
     sha256: str = ""
 
@@ -48,7 +50,7 @@ class Start:
 
 
 def start_body(
-    body: nn.Module, architecture: Architecture, init: Init, encoder: Path, file: str, sha256: str
+    body: nn.Module, architecture: Architecture, init: "Init", encoder: Path, file: str, sha256: str
 ) -> Start:
     """Fill `body` and say from where.
 

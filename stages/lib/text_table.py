@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.lib.config import nearest
 from stages.lib.errors import InputError
+from stages.lib.near_words import nearest
 
 CHUNK = 65_536
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.lib.config import nearest
 from stages.lib.errors import InputError, MachineError, prefixed
+from stages.lib.near_words import nearest
 from stages.lib.normalise import Normalisation
 
 

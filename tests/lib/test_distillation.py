@@ -158,8 +158,11 @@ def test_hints_are_of_the_plain_picture_even_if_no_view_is() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hint_depth": 3, "widths": (8, 8, 8)}, r"distill\.hint_depth: 3, but the teacher has 2 depths"),
-        ({"hint_depth": 2, "widths": (8,)}, r"distill\.hint_depth: 2, but the student has 1 depths"),
+        (
+            {"hint_depth": 3, "widths": (8, 8, 8)},
+            r"distill\.hint_depth: the teacher has 2 depths; received 3",
+        ),
+        ({"hint_depth": 2, "widths": (8,)}, r"distill\.hint_depth: the student has 1 depths; received 2"),
     ],
 )
 def test_a_depth_that_is_not_there_is_refused(changes: dict[str, object], message: str) -> None:

@@ -279,7 +279,7 @@ def refusal(path: Path, content: bytes) -> str:
 def reads_as_a_refusal(said: str, path: Path) -> bool:
     """Say whether it names the file and the reason in short, without torch's advice to open it anyhow."""
     strange = [word for word in ("Traceback", "weights_only", "trust", "\n", "\x1b") if word in said]
-    return said.startswith(f"{path}: ") and len(said) < 400 and not strange
+    return said.startswith(f"train.init_file: {path}: ") and len(said) < 400 and not strange
 
 
 @pytest.fixture
