@@ -19,6 +19,11 @@ Compile = Literal["eager", "default", "reduce-overhead", "max-autotune"]
 """As written, or one of torch.compile's modes by its own name; the last two use CUDA graphs."""
 
 
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+CACHE_ASKED = os.environ.get(CACHE)
+"""Where the user wants compiled kernels kept; looked at now, because torch fills it in as soon as it can."""
+
+
 def compile_network(network: nn.Module, device: torch.device, how: Compile) -> None:
     """Have `network`, which keeps its parameters and their names, compiled at its first batch.
 
@@ -26,7 +31,8 @@ def compile_network(network: nn.Module, device: torch.device, how: Compile) -> N
     """
     if how == "eager":
         return
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(state_folder() / "inductor"))
+    if CACHE_ASKED is None:
+        os.environ[CACHE] = str(state_folder() / "inductor")
     import torch._inductor.config as kernels  # a second's worth of imports, for those who compile
 
     kernels.fallback_random = True
