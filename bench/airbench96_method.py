@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bench.airbench_method import SMOOTHING, Pictures, accuracy, clock, moved, place, whitening_kernels
+from bench.airbench_method import SMOOTHING, Pictures, accuracy, clock, draw, moved, place, whitening_kernels
 
 MOMENTUM, RATE, DECAY, BIAS_FACTOR = 0.85, 9.0, 0.012, 64.0
 """Rate and decay are for 1,024 pictures; DECAY is what is lost a step, whatever the rate."""
@@ -71,11 +71,7 @@ class Net(nn.Module):
 
     def start(self, images: torch.Tensor) -> None:
         """Draw all weights; take the first layer from images (N, 3, 32, 32)."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
-                module.reset_parameters()
-            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
-                nn.init.dirac_(module.weight.data[: module.in_channels])
+        draw(self)
         assert self.whitening.bias is not None
         nn.init.zeros_(self.whitening.bias)
         self.whitening.weight.data.copy_(whitening_kernels(images))

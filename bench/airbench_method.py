@@ -47,6 +47,15 @@ def whitening_kernels(images: torch.Tensor) -> torch.Tensor:
     return torch.cat([kernels, -kernels])
 
 
+def draw(net: nn.Module) -> None:
+    """Draw all weights; a 3 x 3 kernel passes its first inputs on as they are."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+            module.reset_parameters()
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            nn.init.dirac_(module.weight.data[: module.in_channels])
+
+
 class Pair(nn.Module):
     """Convolve, halve, norm; convolve, norm."""
 
@@ -77,11 +86,7 @@ class Net(nn.Module):
 
     def start(self, images: torch.Tensor) -> None:
         """Draw all weights; take the first layer from images (N, 3, 32, 32)."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
-                module.reset_parameters()
-            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
-                nn.init.dirac_(module.weight.data[: module.in_channels])
+        draw(self)
         self.head.weight.data.div_(self.head.weight.data.std())
         self.whitening.weight.data.copy_(whitening_kernels(images))
 
