@@ -14,7 +14,6 @@ import argparse
 import csv
 import io
 import os
-import resource
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
+from bench.peak_memory import peak_mib
 from stages import duplicates, embed
 from stages.lib.config import load_section
 from stages.lib.pair_scores import ACCEPTED
@@ -128,7 +128,7 @@ def main() -> None:
     copies = duplicates.copies_among(pairs)
     print(f"n = {len(images)}, {params}")
     print(f"CPU seconds: embed {embedded - started:.1f}, duplicates {searched - embedded:.1f}")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    print(f"peak memory {peak_mib() / 1024:.2f} GiB")
     print(f"{len(copies)} copies, {len(pairs) - len(copies)} look-alikes; between test and training images:")
     ranked = leaks(pairs)
     print_found(ranked, judged())

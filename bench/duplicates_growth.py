@@ -11,7 +11,6 @@ accepted pairs those not planted (the blends share sources, so a few are true)."
 import argparse
 import io
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.cifar_duplicates import read_images
+from bench.peak_memory import peak_mib
 from stages import duplicates, embed
 from stages.lib.config import load_section
 
@@ -109,7 +109,7 @@ def cost(clock: list[tuple[float, float]]) -> dict[str, object]:
         "embed_cpu_s": round(cpu1 - cpu0, 1),
         "duplicates_cpu_s": round(cpu2 - cpu1, 1),
         "wall_s": round(wall2 - wall0, 1),
-        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_gib": round(peak_mib() / 1024, 2),
     }
 
 

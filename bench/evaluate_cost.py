@@ -7,11 +7,11 @@ into metrics.json from them. Prints CPU seconds (user + system, all threads) and
 """
 
 import argparse
-import resource
 import time
 
 import numpy as np
 
+from bench.peak_memory import peak_mib
 from stages import evaluate
 from stages.lib.gains import Costs
 from stages.lib.truth import Entry, Truth
@@ -67,10 +67,9 @@ def main() -> None:
     started = time.process_time()
     found = evaluate.figures(truth, entries, params, Costs(4, 5, 0.2))
     spent = time.process_time() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"{len(entries)} predictions x {asked.samples} samples x {asked.classes} classes, {asked.draws} "
-        f"draws: {spent:.1f} CPU s, {peak:.0f} MiB, {len(found['comparisons'])} pairs"
+        f"draws: {spent:.1f} CPU s, {peak_mib():.0f} MiB, {len(found['comparisons'])} pairs"
     )
 
 

@@ -4,11 +4,11 @@
 learn from and 5,556 each in val and test; a class is a direction, in noise. Prints CPU s and peak memory.
 """
 
-import resource
 import time
 
 import numpy as np
 
+from bench.peak_memory import peak_mib
 from stages.baseline import Params
 from stages.lib.config import load_section
 from stages.lib.dataset import Dataset
@@ -48,9 +48,9 @@ def main() -> None:
             start = time.process_time()
             found = fit(both, dataset, rows, params, 0)
             told = found if isinstance(found, str) else found.told
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(
-                f"  {name} {time.process_time() - start:.1f} CPU s, peak {peak:.0f} MiB: {told}", flush=True
+                f"  {name} {time.process_time() - start:.1f} CPU s, peak {peak_mib():.0f} MiB: {told}",
+                flush=True,
             )
 
 

@@ -13,7 +13,6 @@ light laptop and a dark phone.
 
 import argparse
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.browser import browser
+from bench.peak_memory import peak_mib
 from stages import evaluate
 from stages.lib.leaks import Leak, write_leaks
 from tests.made_run import MadeRun, make_run
@@ -87,10 +87,10 @@ def main() -> None:
         started = time.process_time()
         evaluate.run(PARAMS, **run.folders(), out=out)
         spent = time.process_time() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         page = out / "report.html"
         print(
-            f"{asked.images} test images, {asked.classes} classes: evaluate {spent:.1f} CPU s, {peak:.0f} MiB"
+            f"{asked.images} test images, {asked.classes} classes: "
+            f"evaluate {spent:.1f} CPU s, {peak_mib():.0f} MiB"
         )
         print(f"report.html {page.stat().st_size / 1e6:.2f} MB")
         for width, phone in ((1280, False), (390, True)):

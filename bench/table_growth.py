@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.peak_memory import peak_mib
 from stages import ingest
 from stages.lib.artifacts import write_csv, write_table
 from stages.lib.config import load_section
@@ -95,7 +96,7 @@ def ingest_here(folder: Path, rows_only: bool) -> dict[str, float]:
         "classes": metrics["n_classes"],
         "wall_s": round(time.monotonic() - started, 1),
         "cpu_s": round(cpu, 1),
-        "rss_mib": own.ru_maxrss // 1024,
+        "rss_mib": round(peak_mib()),
         "worker_rss_mib": workers.ru_maxrss // 1024,
         "manifest_mib": (Path("out/manifest.parquet").stat().st_size >> 20),
     }

@@ -59,4 +59,4 @@ def test_memory_grows_with_the_manifest_alone() -> None:
     few, many = (measure(n, n_classes=100, rows_only=False) for n in (10_000, 60_000))
     a_row = 2**20 * (many["rss_mib"] - few["rss_mib"]) / 50_000
     assert a_row < 1000, f"{a_row:.0f} bytes a row"
-    assert many["rss_mib"] < 1536
+    assert many["rss_mib"] < 400
