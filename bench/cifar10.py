@@ -86,6 +86,15 @@ TEN_MINUTES = Plan((48, 160, 192), 8, 500, 0.01, 0.24, 0.7, 0.2, "bfloat16", wei
 the widths by one run of this length."""
 
 
+def untrained(plan: Plan, images: torch.Tensor, normalisation: Normalisation, seed: int) -> Classifier:
+    """Return a whitened network on the device of images (N, 3, 32, 32) uint8, its first layer computed."""
+    shape = Architecture(images.shape[1], SIDE, plan.widths, CLASSES, WHITENED)
+    network = new_classifier(shape, torch.zeros(CLASSES), generator(torch.device("cpu"), "cifar10", seed))
+    network.to(images.device)
+    fit_whitening(network.body, images[evenly(len(images))], normalisation)
+    return network
+
+
 def trained(
     plan: Plan,
     images: torch.Tensor,
@@ -93,14 +102,17 @@ def trained(
     normalisation: Normalisation,
     seed: int,
     report: Callable[[Classifier, Mapping[str, int | float | str]], None] | None = None,
+    compiled: Classifier | None = None,
 ) -> torch.nn.Module:
-    """Train a whitened network on images (N, 3, 32, 32) uint8 and labels (N,) on the device; return it."""
-    device = images.device
-    shape = Architecture(images.shape[1], SIDE, plan.widths, CLASSES, WHITENED)
-    network = new_classifier(shape, torch.zeros(CLASSES), generator(torch.device("cpu"), "cifar10", seed))
-    network.to(device)
-    fit_whitening(network.body, images[evenly(len(images))], normalisation)
-    task = Classification(labels, torch.ones(CLASSES, device=device), plan.label_smoothing, None)
+    """Train a whitened network on images (N, 3, 32, 32) uint8 and labels (N,) on the device; return it.
+
+    `compiled` is a network that holds compiled kernels already: it gets the new one's weights and is trained.
+    """
+    network = untrained(plan, images, normalisation, seed)
+    if compiled is not None:
+        compiled.load_state_dict(network.state_dict())
+        network = compiled
+    task = Classification(labels, torch.ones(CLASSES, device=images.device), plan.label_smoothing, None)
     data = TrainingSet(images, tuple(map(str, range(len(images)))), normalisation)
     recipe = plan.recipe(seed)
     state = LoopState.start(network, recipe)

@@ -11,6 +11,7 @@ from stages.lib.normalise import Normalisation, fit_normalisation
 from stages.lib.tasks import as_images
 
 SMALL = 600
+VAL_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,18 @@ class Data:
     def clock(self) -> float:
         """Return wall seconds, with all work on the device done."""
         return theirs.clock(self.device)
+
+
+def held_out(data: Data) -> Data:
+    """Return its training pictures with the last VAL_SHARE of them in the place of the test pictures."""
+    kept = round(len(data.host) * (1 - VAL_SHARE))
+    pixels, labels = data.train.pixels, data.train.labels
+    return Data(
+        theirs.Pictures(pixels[:kept], labels[:kept]),
+        theirs.Pictures(pixels[kept:], labels[kept:]),
+        data.host[:kept],
+        fit_normalisation(data.host[:kept]),
+    )
 
 
 def load(device: torch.device, small: bool) -> Data:
