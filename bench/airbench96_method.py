@@ -108,7 +108,7 @@ def batches(
         order = torch.randperm(len(views), device=views.device, generator=seeded)
         left, left_labels = torch.cat([left, views[order]]), torch.cat([left_labels, labels[order]])
         whole = len(left) // size * size
-        yield from zip(left[:whole].split(size), left_labels[:whole].split(size), strict=True)
+        yield from zip(torch.split(left[:whole], size), torch.split(left_labels[:whole], size), strict=True)
         left, left_labels = left[whole:], left_labels[whole:]
 
 

@@ -8,6 +8,7 @@ yardstick.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -129,7 +130,8 @@ def orthogonal(gradient: torch.Tensor) -> torch.Tensor:
     for _ in range(ROUNDS):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
-    return x.T if tall else x
+    turned: torch.Tensor = x.T if tall else x
+    return turned
 
 
 @torch.no_grad()
@@ -145,11 +147,14 @@ def step_kernels(
         kernel.add_(turn(direction.reshape(len(kernel), -1)).view_as(kernel).to(kernel.dtype), alpha=-rate)
 
 
+Turn = Callable[[torch.Tensor], torch.Tensor]
+
+
 class Orthogonal:
     """`orthogonal`, compiled or not."""
 
     def __init__(self, *, compiled: bool) -> None:
-        self.run = torch.compile(orthogonal) if compiled else orthogonal
+        self.run: Turn = torch.compile(orthogonal) if compiled else orthogonal
 
     def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return the direction of the step."""
@@ -175,7 +180,8 @@ def seen_six_ways(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Return logits: both mirror images, half of it in place, half moved by a pixel along the diagonal."""
 
     def both(some: torch.Tensor) -> torch.Tensor:
-        return (net(some) + net(some.flip(3))) / 2
+        logits: torch.Tensor = net(some) + net(some.flip(3))
+        return logits / 2
 
     padded = functional.pad(images, (1,) * 4, "reflect")
     corners = both(padded[:, :, :32, :32]) + both(padded[:, :, 2:, 2:])
@@ -186,7 +192,7 @@ def accuracy(net: nn.Module, test: Pictures) -> float:
     """Return the accuracy on all test pictures, six views each."""
     net.eval()
     with torch.no_grad():
-        logits = torch.cat([seen_six_ways(net, images) for images in test.ready().split(BATCH)])
+        logits = torch.cat([seen_six_ways(net, images) for images in torch.split(test.ready(), BATCH)])
     return float((logits.argmax(1) == test.labels).float().mean())
 
 
@@ -234,7 +240,7 @@ def run(
         views = moved(padded)
         views = views.flip(3) if epoch % 2 else views
         order = torch.randperm(len(images), device=device)
-        for index in order[: len(order) // batch * batch].split(batch):
+        for index in torch.split(order[: len(order) // batch * batch], batch):
             left = 1 - done / steps
             early = max(0.0, 1 - done * epochs / (steps * WHITENING_EPOCHS))
             for group, rate in zip(others.param_groups, (BIAS_RATE, BIAS_RATE, HEAD_RATE), strict=True):

@@ -170,8 +170,8 @@ def browser() -> Iterator[Browser]:
     to_browser, commands = os.pipe()
     replies, from_browser = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
-        options += ("--no-first-run", "--disable-extensions", "--remote-debugging-pipe")
+        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        options += ["--no-first-run", "--disable-extensions", "--remote-debugging-pipe"]
         # The protocol's descriptors are 3 and 4 by definition.
         wired = f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"'
         started = subprocess.Popen(

@@ -148,9 +148,9 @@ def main() -> None:
             ", ".join(f"{part} {right[rows].mean():.4f}" for part, rows in halves(len(truth))),
         )
         print(f"model's power {found.consensus.power:.2f}")
-        for row in annotator_rows(found.names, found.votes, found.consensus):
-            actual = (columns[row[0]] == truth).mean()
-            print(f"  {row[0]}: estimated accuracy {row[2]:.4f}, in truth {actual:.4f}")
+        for name, _, estimated, *_ in annotator_rows(found.names, found.votes, found.consensus):
+            actual = (columns[name] == truth).mean()
+            print(f"  {name}: estimated accuracy {estimated:.4f}, in truth {actual:.4f}")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -62,7 +63,7 @@ def bare_epochs(data: Data, plan: Plan) -> Callable[[], None]:
 
     def epochs() -> None:
         for _ in range(SPEED_EPOCHS):
-            for index in torch.randperm(len(images), device=data.device).split(plan.batch_size):
+            for index in torch.split(torch.randperm(len(images), device=data.device), plan.batch_size):
                 with torch.autocast(data.device.type, torch.bfloat16, enabled=brief):
                     loss = functional.cross_entropy(net(images[index]), data.train.labels[index])
                 optimizer.zero_grad()
@@ -112,7 +113,7 @@ def speed_rows(data: Data, plan: Plan) -> None:
             torch.backends.cudnn.benchmark = search
             how = replace(plan, epochs=SPEED_EPOCHS, precision=precision)
             bare = seconds_of(data, bare_epochs(data, how))
-            ours = seconds_of(data, lambda how=how: run_of(data, how))
+            ours = seconds_of(data, partial(run_of, data, how))
             print(
                 f"speed, {precision}, cudnn search {search}: this loop {n / ours:.0f} images/s, "
                 f"bare {n / bare:.0f}, seconds {ours / bare:.2f} of the bare loop's",
@@ -187,7 +188,7 @@ def compile_rows(data: Data, plan: Plan, modes: tuple[Compile, ...]) -> None:
     for mode in modes:
         how, network = replace(plan, epochs=SPEED_EPOCHS), network_of(data, plan)
         compile_network(network, data.device, mode)
-        seconds = seconds_of(data, lambda how=how, network=network: run_of(data, how, network=network))
+        seconds = seconds_of(data, partial(run_of, data, how, network=network))
         short = replace(plan, epochs=1, precision="float32")
         off = [
             difference(

@@ -6,6 +6,7 @@ are for the original pictures, not for these JPEGs of them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import mean, median, stdev
 
 from bench import airbench96_method as their96
@@ -113,15 +114,12 @@ def rows_to_94(data: Data, runs: int, small: bool) -> None:
     short = replace(PLAN_94, widths=(16, 16, 16), epochs=1, batch_size=200, precision="float32")
     plan, goal, apart = (short if small else PLAN_94), (NO_GOAL if small else GOAL_94), held_out(data)
     runners = {"airbench94_muon's method": their_run, "this loop": our_run}
+
+    def tried(run: Callable[..., Once], epochs: int) -> Once:
+        return run(apart, replace(plan, epochs=epochs), compiled=False)
+
     plans = {
-        name: replace(
-            plan,
-            epochs=chosen_epochs(
-                f"94 %, {name}",
-                goal,
-                lambda epochs, run=run: run(apart, replace(plan, epochs=epochs), compiled=False),
-            ),
-        )
+        name: replace(plan, epochs=chosen_epochs(f"94 %, {name}", goal, partial(tried, run)))
         for name, run in runners.items()
     }
     for compiled in (False,) if small else (False, True):
@@ -140,14 +138,14 @@ def rows_to_96(data: Data, runs: int, small: bool) -> None:
     size = their96.Size((16, 16, 16), (8, 8, 8), 1, 200) if small else their96.Size()
     compiled = not small
 
-    def theirs_at(epochs: int, where: Data) -> Once:
+    def theirs_at(where: Data, epochs: int) -> Once:
         return their_run_to_96(where, replace(size, epochs=epochs), compiled=compiled)
 
-    def ours_at(epochs: int, where: Data) -> Once:
+    def ours_at(where: Data, epochs: int) -> Once:
         return our_run(where, replace(plan, epochs=epochs), compiled=compiled)
 
     found = []
     for name, run_at in (("airbench96_faster's method", theirs_at), ("this loop", ours_at)):
-        epochs = chosen_epochs(f"96 %, {name}", goal, lambda epochs, run_at=run_at: run_at(epochs, apart))
-        found.append(told(f"96 %, {name}", run_at(epochs, data), max(1, runs // 3)))
+        epochs = chosen_epochs(f"96 %, {name}", goal, partial(run_at, apart))
+        found.append(told(f"96 %, {name}", run_at(data, epochs), max(1, runs // 3)))
     print(f"96 %, ratio: {found[1] / found[0]:.2f}", flush=True)

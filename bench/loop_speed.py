@@ -97,7 +97,7 @@ def bare(n: int, widths: tuple[int, ...]) -> Callable[[], object]:
     def epoch() -> None:
         net = network(widths)
         optimizer = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05)
-        for index in torch.randperm(n).split(BATCH):
+        for index in torch.split(torch.randperm(n), BATCH):
             plain_step(net, optimizer, images[index], labels[index])
 
     return epoch
@@ -145,7 +145,12 @@ def jpeg(n: int, widths: tuple[int, ...]) -> Callable[[], object]:
     return epoch
 
 
-LOOPS = {"ours": ours, "bare": bare, "jpeg": jpeg, "compiled": partial(ours, how="default")}
+LOOPS: dict[str, Callable[[int, tuple[int, ...]], Callable[[], object]]] = {
+    "ours": ours,
+    "bare": bare,
+    "jpeg": jpeg,
+    "compiled": partial(ours, how="default"),
+}
 
 
 def cpu_seconds() -> float:

@@ -105,7 +105,8 @@ def main() -> None:
     parser.add_argument("--pretrain-epochs", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=40)
     asked = parser.parse_args()
-    device.THREADS = 1  # a second one costs more CPU time than it saves wall time
+    # A second thread costs more CPU time than it saves wall time.
+    device.THREADS = 1  # type: ignore[attr-defined]
     pixels, labels, classes = read("train")
     test_pixels, test_labels, _ = read("test")
     ids = tuple(f"t{at:05}" for at in range(len(test_labels)))

@@ -57,7 +57,7 @@ def main(studies: int, trials: int) -> None:
         for seed in range(studies):
             for sampler, found in curves.items():
                 how = {"sampler": sampler, "trials": trials, "seed": 1000 * (seed + 1), "epochs": EPOCHS}
-                params = Params(space=space, **fixed | how)
+                params = Params.model_validate(fixed | how | {"space": space})
                 found.append(best_so_far(Setup(params, section, material, ""), trials))
     print(f"{studies} studies of {trials} trials of {EPOCHS} epochs each")
     print(f"{'trials':>8} {'random':>18} {'tpe':>18}")

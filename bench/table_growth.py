@@ -69,7 +69,7 @@ def enter_rows(params: ingest.Params, *, raw: Path, out: Path) -> dict[str, Any]
     faults.stop()
     ingest.policy(params).check(table.name, label_counts(table, params))
     picture = ("0" * 64, 8, 8, "L", (), 1, encode_png(np.zeros((8, 8), np.uint8)))
-    books = Intake((), params.neutral_labels)
+    books = Intake(neutral=params.neutral_labels)
     with (out / "spool").open("w+b") as file:
         spool = Spool(file)
         for facts in facts_of(table, params):

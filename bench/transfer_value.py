@@ -120,7 +120,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=60)
     asked = parser.parse_args()
-    device.THREADS = 1  # a second one costs more CPU time than it saves wall time
+    # A second thread costs more CPU time than it saves wall time.
+    device.THREADS = 1  # type: ignore[attr-defined]
     pixels, labels, senders, classes = read()
     gains: list[float] = []
     for seed in range(asked.seeds):
