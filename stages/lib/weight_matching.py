@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from stages.lib.errors import InputError
+from stages.lib.position_tables import resampled
 
 LEAST_SHARE = 0.5
 """Of the body's numbers: a file that covers less belongs to another network."""
@@ -24,7 +25,10 @@ DEEPEST_PREFIX = 4
 
 @dataclass(frozen=True)
 class Match:
-    """tensors by the body's names; what the file lacks, what it has beside (heads), and what was adapted."""
+    """tensors by the body's names; what the file lacks, and what it has beside (heads).
+
+    adapted are kernels fitted to other channels, resampled are positions brought to another picture size.
+    """
 
     tensors: dict[str, torch.Tensor]
     prefix: str
@@ -32,6 +36,7 @@ class Match:
     unused: tuple[str, ...]
     other_shape: tuple[str, ...]
     adapted: tuple[str, ...]
+    resampled: tuple[str, ...]
 
     def facts(self) -> dict[str, object]:
         """Return what people and metrics want to know."""
@@ -43,13 +48,15 @@ class Match:
             "unused": list(self.unused),
             "other_shape": list(self.other_shape),
             "adapted": list(self.adapted),
+            "resampled": list(self.resampled),
         }
 
     def told(self) -> str:
         """Say it in a line: how much of the network was found, and by name what was not."""
         whole = len(self.tensors) + len(self.missing) + len(self.other_shape)
         gaps = {"not in it": self.missing, "of other shape": self.other_shape}
-        gaps |= {"fitted to other channels": self.adapted, "not used": self.unused}
+        gaps |= {"fitted to other channels": self.adapted, "resampled for other places": self.resampled}
+        gaps |= {"not used": self.unused}
         return "; ".join(
             [f"{len(self.tensors)} of the network's {whole} tensors are in it"]
             + [f"{what}: {_some(names)}" for what, names in gaps.items() if names]
@@ -75,7 +82,7 @@ def match_weights(path: object, found: Mapping[str, torch.Tensor], body: nn.Modu
     prefix = best_prefix(found, expected)
     first = next((name for name, tensor in expected.items() if tensor.ndim == 4), "")
     tensors: dict[str, torch.Tensor] = {}
-    other_shape, adapted = [], []
+    other_shape, adapted, placed = [], [], []
     for name, wanted in expected.items():
         tensor = found.get(prefix + name)
         if tensor is None:
@@ -86,6 +93,10 @@ def match_weights(path: object, found: Mapping[str, torch.Tensor], body: nn.Modu
             adapted.append(name)
         elif tensor.shape == wanted.shape:
             tensors[name] = _sound(path, prefix + name, tensor, wanted.dtype)
+        elif (table := resampled(tensor, name, body)) is not None:
+            _sound(path, prefix + name, tensor, wanted.dtype)
+            tensors[name] = table
+            placed.append(name)
         else:
             other_shape.append(f"{name} {tuple(tensor.shape)}, expected {tuple(wanted.shape)}")
     missing = tuple(sorted(name for name in expected if prefix + name not in found))
@@ -97,7 +108,7 @@ def match_weights(path: object, found: Mapping[str, torch.Tensor], body: nn.Modu
             f"{path}: only {covered} of the network's {whole} numbers are in it: it belongs to another one. "
             f"It lacks {_some(missing)}; it has {_some(unused)}; of other shape: {_some(tuple(other_shape))}"
         )
-    return Match(tensors, prefix, missing, unused, tuple(other_shape), tuple(adapted))
+    return Match(tensors, prefix, missing, unused, tuple(other_shape), tuple(adapted), tuple(placed))
 
 
 def _differs_in_channels(found: torch.Size, wanted: torch.Size) -> bool:
