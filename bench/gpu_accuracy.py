@@ -101,11 +101,13 @@ def chosen_epochs(name: str, goal: Goal, run_of: Callable[[int], Once]) -> int:
 
     def accuracies(epochs: int) -> list[float]:
         once = run_of(epochs)
-        return [once(seed)[0] for seed in range(goal.judged)]
+        found = [once(seed)[0] for seed in range(goal.judged)]
+        print(f"{name}: {epochs} epochs, val accuracy {mean(found):.4f}, n = {len(found)}", flush=True)
+        return found
 
     epochs, found = fewest_epochs(goal, accuracies)
-    short = "" if found >= goal.accuracy else ", short of the goal: the most that are tried"
-    print(f"{name}: {epochs} epochs chosen on val, accuracy {found:.4f} there{short}", flush=True)
+    if found < goal.accuracy:
+        print(f"{name}: no number of epochs that is tried comes to {goal.accuracy} on val", flush=True)
     return epochs
 
 

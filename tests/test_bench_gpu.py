@@ -46,7 +46,7 @@ def test_every_row_runs_small_without_the_packages_that_training_does_not_need()
     done = run("-c", RUN_WITHOUT, ASSAY_SHARED_DATA=str(shared_data()), OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     assert "94 %, this loop, as written" in done.stdout
-    assert done.stdout.count(" epochs chosen on val, accuracy ") == 4
+    assert done.stdout.count(" 1 epochs, val accuracy ") == 4
     assert "96 %, ratio: " in done.stdout
     assert done.stdout.count("speed, ") == 4
     assert "resume: the same run twice differs by 0, one in two halves by 0 " in done.stdout

@@ -49,9 +49,14 @@ def test_the_fewest_epochs_that_reach_the_goal_are_chosen_and_no_more_are_tried(
 
 def test_a_goal_that_no_count_reaches_is_said_to_be_missed(capsys: pytest.CaptureFixture[str]) -> None:
     assert chosen_epochs("x", GOAL, lambda epochs: lambda _: (epochs / 10, 1.0)) == 8
-    assert "8 epochs chosen on val, accuracy 0.8000 there, short of the goal" in capsys.readouterr().out
-    chosen_epochs("x", GOAL, lambda _: lambda seed: (0.9 + seed / 100, 1.0))
-    assert "2 epochs chosen on val, accuracy 0.9100 there\n" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines() == [
+        "x: 2 epochs, val accuracy 0.2000, n = 3",
+        "x: 4 epochs, val accuracy 0.4000, n = 3",
+        "x: 8 epochs, val accuracy 0.8000, n = 3",
+        "x: no number of epochs that is tried comes to 0.9 on val",
+    ]
+    assert chosen_epochs("x", GOAL, lambda _: lambda seed: (0.9 + seed / 100, 1.0)) == 2
+    assert capsys.readouterr().out == "x: 2 epochs, val accuracy 0.9100, n = 3\n"
 
 
 def test_epochs_are_chosen_on_training_pictures_alone_and_normalised_without_those_judged(data: Data) -> None:

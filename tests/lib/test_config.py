@@ -130,10 +130,10 @@ LAUGHS = "a: &a [x, x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + 
     ],
 )
 def test_N12_a_yaml_bomb_is_refused_at_once(tmp_path: Path, text: str, told: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(InputError, match=told):
         read_yaml(write(tmp_path, text))
-    assert time.monotonic() - started < 1.0
+    assert time.process_time() - started < 1.0
 
 
 def test_a_params_file_that_is_no_utf8_is_refused_with_the_byte(tmp_path: Path) -> None:
