@@ -19,8 +19,10 @@ from stages.lib.augment_erase import BOX_DRAWS, cutout_mask, erasing_mask, hidde
 from stages.lib.augment_geometry import Maps, Padding
 from stages.lib.augment_mix import Mixing
 from stages.lib.augment_policy import DRAWS, MOST_OPERATIONS, Policy, by_policy
+from stages.lib.counters import generator
 
 Fill = Literal["mean", "noise"]
+Flip = bool | Literal["alternate"]
 Chosen = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 MAP_DRAWS = 7
@@ -51,14 +53,15 @@ class Augmentation:
     A largest change is drawn uniformly between minus and plus it: rotation_degrees; shift, a share of the
     side; zoom and aspect, logarithms of factors of size and of width over height; shear, a share of the
     height; brightness, contrast, saturation, shares; hue, turns of the circle; crop_pixels, whole pixels.
-    A share is the probability of an image to be changed: downscale, blur, jpeg, erase, mix.
+    flip "alternate" mirrors by `alternating`, where the epoch is known. A share is the probability of an
+    image to be changed: downscale, blur, jpeg, erase, mix.
     """
 
     rotation_degrees: float = 0.0
     shift: float = 0.0
     zoom: float = 0.0
     shear: float = 0.0
-    flip: bool = False
+    flip: Flip = False
     padding: Padding = "zeros"
     aspect: float = 0.0
     crop_pixels: int = 0
@@ -88,7 +91,7 @@ class Augmentation:
     @property
     def maps(self) -> Maps:
         """The affine part."""
-        return Maps(self.rotation_degrees, self.shift, self.zoom, self.aspect, self.shear, self.flip)
+        return Maps(self.rotation_degrees, self.shift, self.zoom, self.aspect, self.shear, bool(self.flip))
 
     @property
     def mixing(self) -> Mixing:
@@ -116,14 +119,18 @@ def augment(
     how: Augmentation,
     randomness: torch.Generator,
     strength: torch.Tensor | None = None,
+    mirror: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return a changed copy of images (B, C, H, W) float in 0 … 1; labels are not touched.
 
     strength (B,) >= 0 scales each image's bounds, and its probability where a change has one (up to 1): 0
-    leaves the image, 1 or None is as `how` says, 2 twice as far.
+    leaves the image, 1 or None is as `how` says, 2 twice as far. mirror (B,) in 0 … 1 stands in for the draws
+    that decide which images are mirrored: those below a half.
     """
     n, device = len(images), images.device
     maps = torch.rand((MAP_DRAWS, n), generator=randomness, device=device)
+    if mirror is not None:
+        maps[-1] = mirror
     if how.only_maps:
         return _mapped(images, how, maps, None, strength)
     drawn = torch.rand((sum(SIZES.values()), n), generator=randomness, device=device)
@@ -135,6 +142,16 @@ def augment(
         images = by_policy(images, how.policy, amount, draws["policy"], full, how.padding)
     images = _degraded(_recoloured(images, how, draws["colour"], full), how, draws, full)
     return _with_holes(images, how, draws, full, randomness)
+
+
+def alternating(n: int, seed: int, epoch: int) -> torch.Tensor:
+    """Return (n,) in 0 … 1, each number half a turn from what it is in the epoch before.
+
+    Half of the samples are mirrored in the first epoch, the others in the second, and so on: two epochs show
+    each both ways, where chance shows half of them one way twice (Jordan, arXiv:2404.00498).
+    """
+    first = torch.rand(n, generator=generator(torch.device("cpu"), "mirror", seed))
+    return (first + 0.5 * (epoch % 2)) % 1
 
 
 def _mapped(

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from stages.lib import stopping
-from stages.lib.augment import augment
+from stages.lib.augment import alternating, augment
 from stages.lib.augment_mix import Mix, mixed
 from stages.lib.checkpoint import CheckpointStore
 from stages.lib.compiling import compile_network
@@ -66,6 +66,19 @@ class TrainingSet:
     def batches(self, order: Sequence[torch.Tensor]) -> Generator[torch.Tensor]:
         """Yield the pixels of each batch of `order`."""
         return (self.take(index) for index in order) if self.host is None else self.host.batches(order)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's samples: index (B,) and pixels (B, C, H, W) uint8 on the device, and mirror_of the epoch.
+
+    `place` is the epoch and the step in it.
+    """
+
+    index: torch.Tensor
+    pixels: torch.Tensor
+    place: tuple[int, int]
+    mirror: torch.Tensor | None
 
 
 def fit(
@@ -133,14 +146,15 @@ def _epoch(
     train_mode(state.network, recipe.tuning)
     rate = 0.0
     begun = len(state.losses)
+    mirror = mirror_of(data, recipe, epoch)
     with closing(data.batches(batches[begun:])) as feed:
         for position, pixels in enumerate(feed, begun):
             if team.any(request.came):
                 _leave(state, store)
             share = (position + 0.5) / len(batches)
             rate = set_rates_at(state.optimizer, state.history, recipe, epoch, share)
-            place = epoch, position
-            state.losses.append(_step(state, task, data, recipe, batches[position], pixels, place, team))
+            batch = Batch(batches[position].to(data.images.device), pixels, (epoch, position), mirror)
+            state.losses.append(_step(state, task, data, recipe, batch, team))
             state.step += 1
     total = mean_loss(state, batches, data.sample_ids, store)
     state.losses = []
@@ -183,21 +197,31 @@ def batches_of(data: TrainingSet, recipe: Recipe, epoch: int) -> tuple[torch.Ten
     return epoch_order(n, data.sampling, recipe.seed, epoch).tensor_split(-(-n // batch_at(recipe, epoch)))
 
 
+def mirror_of(data: TrainingSet, recipe: Recipe, epoch: int) -> torch.Tensor | None:
+    """Return which samples are mirrored in the epoch (N,), where the recipe has them alternate."""
+    if recipe.augmentation is None or recipe.augmentation.flip != "alternate":
+        return None
+    return alternating(len(data), recipe.seed, epoch).to(data.images.device)
+
+
 def prepare(
     data: TrainingSet,
     recipe: Recipe,
     index: torch.Tensor,
     randomness: torch.Generator,
     pixels: torch.Tensor | None = None,
+    mirror: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return images (B, C, H, W) float32 as the network gets them: augmented, then normalised.
 
-    pixels (B, C, H, W) uint8 are those at `index`, where they are at hand already.
+    pixels (B, C, H, W) uint8 are those at `index`, where they are at hand already; mirror (N,) says which of
+    all samples are mirrored, where that is not for each batch to draw.
     """
     images = (data.take(index) if pixels is None else pixels).float() / 255
     if recipe.augmentation is not None:
         strength = None if data.strength is None else data.strength[index]
-        images = augment(images, recipe.augmentation, randomness, strength)
+        turns = None if mirror is None else mirror[index]
+        images = augment(images, recipe.augmentation, randomness, strength, turns)
     return normalise(images, data.normalisation)
 
 
@@ -216,23 +240,20 @@ def _step(
     task: Task,
     data: TrainingSet,
     recipe: Recipe,
-    batch: torch.Tensor,
-    pixels: torch.Tensor,
-    place: tuple[int, int],
+    batch: Batch,
     team: Team,
 ) -> torch.Tensor:
-    """Take one step on the samples at `batch` (B,), in as many parts as fit; return the batch's mean loss.
+    """Take one step on a batch, in as many parts as fit; return the batch's mean loss.
 
-    `place` is the epoch and the step in it. Augmentation is drawn for the batch; mixing, and what the task
-    draws, within each part: a partner must be at hand, and whoever computes a part must draw the same for it.
+    Augmentation is drawn for the batch; mixing, and what the task draws, within each part: a partner must be
+    at hand, and whoever computes a part must draw the same for it.
     """
-    device = data.images.device
-    index = batch.to(device)
+    device, index, place = data.images.device, batch.index, batch.place
     state.optimizer.zero_grad(set_to_none=True)
 
     def attempt(parts: int) -> torch.Tensor:
         randomness = generator(device, "batch", recipe.seed, *place)
-        images = prepare(data, recipe, index, randomness, pixels)
+        images = prepare(data, recipe, index, randomness, batch.pixels, batch.mirror)
 
         def loss_of(piece: torch.Tensor, part: int) -> torch.Tensor:
             seed_layers("layers", recipe.seed, *place, part)

@@ -3,7 +3,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from stages.lib.augment import PLACES, SIZES, Augmentation, augment
+from stages.lib.augment import PLACES, SIZES, Augmentation, alternating, augment
 from stages.lib.augment_params import AugmentSection
 from stages.lib.counters import generator
 from tests.lib.augment_fixture import CPU, even, scenes
@@ -96,6 +96,30 @@ def test_flip_mirrors_about_half_of_the_images_and_leaves_the_rest() -> None:
         kept = (flipped - batch).abs().amax((1, 2, 3)) < 1e-5
         assert bool((mirrored | kept).all())
         assert 160 < int(mirrored.sum()) < 240  # four standard deviations of a fair coin
+
+
+def test_alternating_draws_mirror_half_and_in_the_next_epoch_the_other_half() -> None:
+    turns = torch.stack([alternating(1000, 7, epoch) < 0.5 for epoch in range(4)])
+    assert 437 < int(turns[0].sum()) < 563  # four standard deviations of a fair coin
+    assert torch.equal(turns[1], ~turns[0])
+    assert torch.equal(turns[2:], turns[:2])
+    assert not torch.equal(alternating(1000, 8, 0) < 0.5, turns[0])
+
+
+def test_given_draws_decide_the_mirror_alone_and_strength_thins_them() -> None:
+    batch = scenes(400, 9)
+    mirror = alternating(400, 0, 0)
+    for how in (replace(NONE, flip="alternate"), replace(NONE, flip="alternate", crop_pixels=2)):
+        plain = augment(batch, replace(how, flip=False), generator(CPU, 3), mirror=mirror)
+        expected = torch.where((mirror < 0.5)[:, None, None, None], batch.flip(3), batch)
+        if not how.crop_pixels:
+            assert torch.equal(plain, batch)
+            assert torch.equal(augment(batch, how, generator(CPU, 3), mirror=mirror), expected)
+        moved = augment(expected, replace(how, flip=False), generator(CPU, 3))
+        assert torch.equal(augment(batch, how, generator(CPU, 3), mirror=mirror), moved)
+    weak = augment(batch, replace(NONE, flip="alternate"), generator(CPU, 3), torch.full((400,), 0.5), mirror)
+    changed = (weak - batch).abs().amax((1, 2, 3)) > 0
+    assert torch.equal(changed, mirror < 0.25)
 
 
 def test_shares_are_the_shares_of_images_that_change() -> None:

@@ -74,6 +74,40 @@ def test_the_running_mean_is_the_running_mean() -> None:
         assert torch.allclose(mean, 0.1 * first + 0.9 * last, atol=1e-6)  # the ramp's first decay is 1/10
 
 
+def test_with_alternate_two_epochs_show_every_image_both_ways() -> None:
+    data, labels = bars_set()
+    views: list[dict[int, torch.Tensor]] = [{} for _ in range(4)]
+
+    class Watched(Classification):
+        def loss(
+            self,
+            network: nn.Module,
+            images: torch.Tensor,
+            index: torch.Tensor,
+            randomness: torch.Generator,
+            mixture: Mix | None,
+        ) -> torch.Tensor:
+            epoch = state.epoch
+            views[epoch] |= {int(at): image for at, image in zip(index, images.clone(), strict=True)}
+            return super().loss(network, images, index, randomness, mixture)
+
+    how = Augmentation(flip="alternate")
+    recipe = replace(PLAIN, phases=(Phase("all", 4, 1.0),), augmentation=how)
+    state = LoopState.start(network(), recipe)
+    fit(state, Watched(labels, torch.ones(3), 0.0, None), data, recipe)
+    plain = (data.images.float() / 255 - 0.3) / 0.25
+    mirrored = 0
+    for at in range(24):
+        assert torch.allclose(views[0][at], views[1][at].flip(2))
+        assert torch.equal(views[0][at], views[2][at])
+        assert torch.equal(views[1][at], views[3][at])
+        assert any(
+            torch.allclose(views[0][at], plain[at].flip(2) if turned else plain[at]) for turned in (0, 1)
+        )
+        mirrored += not torch.allclose(views[0][at], plain[at])
+    assert 0 < mirrored < 24
+
+
 def test_a_frozen_body_stays_and_the_head_moves_then_everything_moves() -> None:
     data, labels = bars_set()
     recipe = replace(PLAIN, phases=(Phase("head", 2, 0.0), Phase("all", 1, 0.5)))
