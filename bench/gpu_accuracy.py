@@ -15,7 +15,7 @@ from bench.cifar10 import Plan, six_view_accuracy, trained, untrained
 from bench.gpu_data import Data, held_out
 from stages.lib.compiling import compile_network
 
-PLAN_94 = Plan((64, 256, 256), 8, 2000, 0.01, 0.24, 0.6, 0.2, "bfloat16", weight_decay=0.01, warmup=0.02)
+PLAN_94 = Plan((64, 256, 256), 8, 2000, 0.01, 0.14, 0.6, 0.2, "bfloat16", weight_decay=0.01, warmup=0.02)
 PLAN_96 = replace(PLAN_94, widths=(128, 384, 512), epochs=24, batch_size=1000, shift=4, cutout=0.375)
 
 Found = tuple[float, float]

@@ -575,6 +575,9 @@ HEALTHY: dict[str, Callable[[], Setup]] = {
         _bars(240, 8), LONG, learning_rate=0.05, **_nested("optimizer", kind="sgd")
     ),
     "bars, Muon": lambda: _even(_bars(240, 8), LONG, **_nested("optimizer", kind="muon")),
+    "bars, Muon that holds norms": lambda: _even(
+        _bars(240, 8), LONG, **_nested("optimizer", kind="muon", hold_norm=True)
+    ),
     "bars, one cycle": lambda: _even(
         _bars(240, 8), LONG, **_nested("schedule", kind="one_cycle", momentum_low=0.85)
     ),

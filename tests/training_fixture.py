@@ -46,7 +46,7 @@ def pretrain_view(init: Any = "pretrain") -> pretrain.TrainView:
     return pretrain.TrainView(**AUGMENTATION, init=init, widths=WIDTHS)
 
 
-OPTIMIZER: dict[str, Any] = {"kind": "adamw", "momentum": 0.9, "matrix_rate": 0.02}
+OPTIMIZER: dict[str, Any] = {"kind": "adamw", "momentum": 0.9, "matrix_rate": 0.02, "hold_norm": False}
 SCHEDULE: dict[str, Any] = {
     "kind": "cosine",
     "final": 0.0,

@@ -27,11 +27,15 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class UpdateRule:
-    """kind, the momentum of SGD and Muon (AdamW's first beta is 0.9), and Muon's rate for matrices."""
+    """kind, the momentum of SGD and Muon (AdamW's first beta is 0.9), and Muon's rate for matrices.
+
+    hold_norm has Muon bring each of its matrices back to its norm after every step.
+    """
 
     kind: Literal["adamw", "sgd", "muon"] = "adamw"
     momentum: float = 0.9
     matrix_rate: float = 0.02
+    hold_norm: bool = False
 
 
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
@@ -56,10 +60,17 @@ class Muon(torch.optim.Optimizer):
 
     A kernel (out, in, h, w) is the matrix (out, in * h * w). The step of a matrix is scaled by the root of
     max(1, rows / columns), so that its size does not hang on its shape.
+
+    With hold_norm a matrix keeps the norm that it had before its first step, and steps only turn it: behind a
+    norm layer its size means nothing but how far the next step turns it (Jordan's airbench94_muon does so, at
+    the root of its rows).
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], lr: float, momentum: float) -> None:
+    def __init__(
+        self, groups: Iterable[dict[str, Any]], lr: float, momentum: float, *, hold_norm: bool = False
+    ) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "betas": BETAS, "matrix": False})
+        self.hold_norm = hold_norm
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -67,16 +78,22 @@ class Muon(torch.optim.Optimizer):
         del closure
         for group in self.param_groups:
             change = self._matrix_step if group["matrix"] else self._adam_step
+            held = group["matrix"] and self.hold_norm
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.sub_(change(parameter, parameter.grad, group))
+                if parameter.grad is None:
+                    continue
+                if held:
+                    self.state[parameter].setdefault("norm", parameter.norm())
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.sub_(change(parameter, parameter.grad, group))
+                if held:
+                    _bring_back(parameter, self.state[parameter]["norm"])
 
     def _matrix_step(
         self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]
     ) -> torch.Tensor:
         state = self.state[parameter]
-        if not state:
+        if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
         buffer = state["momentum_buffer"]
         buffer.lerp_(gradient, 1 - group["momentum"])
@@ -102,6 +119,12 @@ class Muon(torch.optim.Optimizer):
         return change
 
 
+def _bring_back(parameter: torch.Tensor, norm: torch.Tensor) -> None:
+    """Scale a matrix to its norm, in place; one that started at zero is left as it is."""
+    now = parameter.norm()
+    parameter.mul_(torch.where((norm > 0) & (now > 0), norm / now, torch.ones_like(norm)))
+
+
 def new_optimizer(
     network: nn.Module, rule: UpdateRule, tuning: Tuning, rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
@@ -124,7 +147,7 @@ def new_optimizer(
         for (body, held, scale, matrix), members in groups.items()
     ]
     if rule.kind == "muon":
-        return Muon(described, rate, rule.momentum)
+        return Muon(described, rate, rule.momentum, hold_norm=rule.hold_norm)
     if rule.kind == "sgd":
         nesterov = rule.momentum > 0
         return torch.optim.SGD(described, rate, rule.momentum, nesterov=nesterov, fused=True)

@@ -72,6 +72,13 @@ class OptimizerParams(Section):
     kind: Literal["adamw", "sgd", "muon"]
     momentum: float = Field(ge=0, lt=1)
     matrix_rate: float = Field(gt=0, le=1)
+    hold_norm: bool
+
+    @model_validator(mode="after")
+    def _holds_what_muon_steps(self) -> "OptimizerParams":
+        if self.hold_norm and self.kind != "muon":
+            raise ValueError(f"hold_norm is about muon's matrices; kind is {self.kind}: set it to false")
+        return self
 
 
 class ScheduleParams(Section):

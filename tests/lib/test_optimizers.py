@@ -133,6 +133,55 @@ def test_muon_learns_a_batch_by_heart() -> None:
     assert float(functional.cross_entropy(net(images), torch.arange(12) % 3).detach()) < 0.05
 
 
+def muon_step(holder: nn.Module, *, hold: bool, steps: int = 1) -> torch.Tensor:
+    weight = holder.body[1].weight
+    rule = UpdateRule("muon", 0.9, matrix_rate=0.3, hold_norm=hold)
+    optimizer = new_optimizer(holder, rule, Tuning(), 3e-3, 0.1)
+    set_rates(optimizer, 3e-3, 1.0, 0.0)
+    for step in range(steps):
+        weight.grad = torch.randn(weight.shape, generator=generator(CPU, 4, step))
+        optimizer.step()
+    return weight.detach()
+
+
+def two_layers() -> nn.Module:
+    holder = nn.Module()
+    holder.body = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(24, 16, bias=False))
+    nn.init.normal_(holder.body[1].weight, generator=generator(CPU, 3))
+    return holder
+
+
+def test_a_held_matrix_turns_as_a_free_one_and_keeps_its_norm() -> None:
+    start = two_layers().body[1].weight.detach()
+    free, held = (muon_step(two_layers(), hold=hold) for hold in (False, True))
+    assert not torch.isclose(free.norm(), start.norm(), rtol=1e-3)
+    assert torch.allclose(held, free * start.norm() / free.norm(), atol=1e-6)
+    many = muon_step(two_layers(), hold=True, steps=30)
+    assert torch.isclose(many.norm(), start.norm(), rtol=1e-5)
+    assert functional.cosine_similarity(many.flatten(), start.flatten(), 0) < 0.9
+
+
+def test_a_matrix_that_starts_at_zero_is_not_held_there() -> None:
+    holder = two_layers()
+    nn.init.zeros_(holder.body[1].weight)
+    moved = muon_step(holder, hold=True, steps=3)
+    assert bool(torch.isfinite(moved).all())
+    assert float(moved.norm()) > 0.1
+
+
+def test_only_muons_matrices_are_held() -> None:
+    free, held = network(), network()
+    for net, hold in ((free, False), (held, True)):
+        rule = UpdateRule("muon", 0.95, matrix_rate=0.1, hold_norm=hold)
+        optimizer = new_optimizer(net, rule, Tuning(), 1e-2, 0.1)
+        set_rates(optimizer, 1e-2, 1.0, 0.0)
+        descend(net, optimizer, 1)
+    chosen, first = by_muon(network()), dict(network().named_parameters())
+    for (name, one), other in zip(held.named_parameters(), free.parameters(), strict=True):
+        assert torch.equal(one, other) == (name not in chosen), name
+        assert (name not in chosen) or torch.isclose(one.norm(), first[name].norm(), rtol=1e-5), name
+
+
 def by_muon(net: nn.Module) -> set[str]:
     names = {parameter: name for name, parameter in net.named_parameters()}
     groups = new_optimizer(net, UpdateRule("muon"), Tuning(), 0.1, 0.1).param_groups

@@ -165,3 +165,12 @@ def test_one_cycles_momentum_goes_down_and_not_up(kind: str, low: float, refused
     told = "  train.schedule.momentum_low 0.95 is above optimizer.momentum 0.9: one_cycle goes down to it"
     faults = parse_section(train.Params, "train", values)[1]
     assert [fault.startswith(told) for fault in faults] == [True] * refused
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("adamw", True), ("sgd", True), ("muon", False)])
+def test_norms_are_held_by_muon_alone(kind: str, refused: bool) -> None:
+    values = read_params()
+    values["train"]["optimizer"] |= {"kind": kind, "hold_norm": True}
+    faults = parse_section(train.Params, "train", values)[1]
+    told = f"  train.optimizer.hold_norm is about muon's matrices; kind is {kind}: set it to false"
+    assert [fault.startswith(told) for fault in faults] == [True] * refused
