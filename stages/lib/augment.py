@@ -145,13 +145,14 @@ def augment(
 
 
 def alternating(n: int, seed: int, epoch: int) -> torch.Tensor:
-    """Return (n,) in 0 … 1, each number half a turn from what it is in the epoch before.
+    """Return (n,) in 0 … 1: each number is below a half in every second epoch.
 
     Half of the samples are mirrored in the first epoch, the others in the second, and so on: two epochs show
     each both ways, where chance shows half of them one way twice (Jordan, arXiv:2404.00498).
     """
-    first = torch.rand(n, generator=generator(torch.device("cpu"), "mirror", seed))
-    return (first + 0.5 * (epoch % 2)) % 1
+    amount, coin = torch.rand(2, n, generator=generator(torch.device("cpu"), "mirror", seed))
+    kept = (coin < 0.5) if epoch % 2 else (coin >= 0.5)
+    return torch.where(kept, 0.5 + amount / 2, amount / 2)
 
 
 def _mapped(

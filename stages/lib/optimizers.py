@@ -82,8 +82,8 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                if held:
-                    self.state[parameter].setdefault("norm", parameter.norm())
+                if held and "norm" not in self.state[parameter]:
+                    self.state[parameter]["norm"] = parameter.norm()
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.sub_(change(parameter, parameter.grad, group))
                 if held:
