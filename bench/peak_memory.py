@@ -5,6 +5,8 @@ process started by a large one (a worker of pytest, a bench that holds its image
 peak. `VmHWM` belongs to the address space, which exec makes anew, and can be set back (proc(5)).
 """
 
+import ctypes
+import gc
 import re
 from pathlib import Path
 
@@ -21,6 +23,13 @@ def peak_mib() -> float:
 
 
 def forget_peak() -> float:
-    """Start the peak anew from what is held now; return that, in MiB."""
+    """Start the peak anew from what is held now; return that, in MiB.
+
+    What glibc keeps of freed memory goes back to the system first: what is taken next would hide in it.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
     STATUS.with_name("clear_refs").write_text(SET_BACK)
     return peak_mib()
