@@ -41,6 +41,7 @@ MANY, SIDE, TEST_SHARE = 15, 32, 1 / 3
 NEUTRAL = ("Not sure", "Other")
 STILL = {"rotation_degrees": 0.0, "shift": 0.0, "zoom": 0.1, "aspect": 0.05, "shear": 0.0}
 VIEWS = STILL | {"flip": True, "crop_pixels": 3, "padding": "border"}
+RULE = {"kind": "muon", "momentum": 0.7, "matrix_rate": 0.06}
 
 
 def read() -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -79,7 +80,6 @@ def accuracy(dataset: Dataset, folder: Path, weights: Path | None, epochs: int, 
     """Train as the stage `train` does; return the accuracy on the test images."""
     params = load_section(train.Params, "train")
     plan = TEN_MINUTES
-    rule = {"kind": "muon", "momentum": plan.momentum, "matrix_rate": plan.matrix_rate / 4}
     head = 5 if weights else 0
     changes = {
         "network": WHITENED,
@@ -92,7 +92,7 @@ def accuracy(dataset: Dataset, folder: Path, weights: Path | None, epochs: int, 
         "learning_rate": plan.learning_rate / 4,
         "label_smoothing": plan.label_smoothing,
         "precision": plan.precision,
-        "optimizer": params.optimizer.model_copy(update=rule),
+        "optimizer": params.optimizer.model_copy(update=RULE),
         "augment": params.augment.model_copy(update=VIEWS),
     }
     architecture = architecture_for(dataset, plan.widths)
