@@ -21,7 +21,7 @@ class AugmentSection(Section):
     zoom: float = Field(ge=0, le=1)
     aspect: float = Field(ge=0, le=1)
     shear: float = Field(ge=0, le=1)
-    flip: bool | Literal["alternate"]
+    flip: Literal[False, True, "alternate"]
     padding: Literal["zeros", "border", "reflection"]
     crop_pixels: int = Field(ge=0, le=512)
     crop_min_area: float = Field(gt=0, le=1)

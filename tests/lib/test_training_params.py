@@ -174,3 +174,13 @@ def test_norms_are_held_by_muon_alone(kind: str, refused: bool) -> None:
     faults = parse_section(train.Params, "train", values)[1]
     told = f"  train.optimizer.hold_norm is about muon's matrices; kind is {kind}: set it to false"
     assert [fault.startswith(told) for fault in faults] == [True] * refused
+
+
+@pytest.mark.parametrize(("flip", "refused"), [(True, False), ("alternate", False), ("alternating", True)])
+def test_a_wrong_flip_is_one_fault_with_the_near_word(flip: bool | str, refused: bool) -> None:
+    values = read_params()
+    values["train"]["augment"] |= {"flip": flip}
+    faults = parse_section(train.Params, "train", values)[1]
+    assert [("train.augment.flip: " in fault, "did you mean 'alternate'?" in fault) for fault in faults] == [
+        (True, True)
+    ] * refused
