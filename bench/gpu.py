@@ -38,7 +38,7 @@ from torch import nn
 from torch.nn import functional
 
 from bench.cifar10 import CLASSES, Plan, untrained
-from bench.gpu_accuracy import PLAN_94, rows_to_94, rows_to_96
+from bench.gpu_accuracy import PLAN_94, SMALL_PLAN, rows_to_94, rows_to_96
 from bench.gpu_data import Data, load
 from stages.lib.checkpoint import CheckpointStore
 from stages.lib.compiling import Compile, compile_network
@@ -217,8 +217,7 @@ def main() -> None:
     name = "CPU" if asked.small else torch.cuda.get_device_name(device)
     print(f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}, {time.strftime('%F')}", flush=True)
     data = load(device, asked.small)
-    small_plan = replace(PLAN_94, widths=(16, 16, 16), epochs=1, batch_size=200)
-    plan = small_plan if asked.small else replace(PLAN_94, epochs=2)
+    plan = SMALL_PLAN if asked.small else replace(PLAN_94, epochs=2)
     rows: dict[str, Callable[[], None]] = {
         "94": lambda: rows_to_94(data, asked.runs, asked.small),
         "96": lambda: rows_to_96(data, asked.runs, asked.small),

@@ -1,6 +1,7 @@
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -79,17 +80,10 @@ def test_with_alternate_two_epochs_show_every_image_both_ways() -> None:
     views: list[dict[int, torch.Tensor]] = [{} for _ in range(4)]
 
     class Watched(Classification):
-        def loss(
-            self,
-            network: nn.Module,
-            images: torch.Tensor,
-            index: torch.Tensor,
-            randomness: torch.Generator,
-            mixture: Mix | None,
-        ) -> torch.Tensor:
-            epoch = state.epoch
-            views[epoch] |= {int(at): image for at, image in zip(index, images.clone(), strict=True)}
-            return super().loss(network, images, index, randomness, mixture)
+        def loss(self, *given: Any) -> torch.Tensor:
+            _, images, index, *_ = given
+            views[state.epoch] |= {int(at): image for at, image in zip(index, images.clone(), strict=True)}
+            return super().loss(*given)
 
     how = Augmentation(flip="alternate")
     recipe = replace(PLAIN, phases=(Phase("all", 4, 1.0),), augmentation=how)
